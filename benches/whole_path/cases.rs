@@ -1,0 +1,292 @@
+//! The cases: which platform, which NFs, which figure.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::machine::{OnCpu, on_cpu};
+use crate::platform::Served;
+use crate::{Arguments, Failure, idle};
+
+/// How one NF's process is started.
+#[derive(Clone)]
+pub struct NfLine {
+    role: String,
+    input: String,
+    /// `-`: it releases.
+    output: String,
+    burst: usize,
+    python: Option<PathBuf>,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Figure {
+    /// Packets that left by the port, Mpps.
+    Transmitted,
+    /// Packets that every NF has received and given back, Mpps: the least of them.
+    Shared,
+    /// CPU of platform and NFs together, percent of one core.
+    Idle,
+}
+
+pub struct Case {
+    pub name: String,
+    pub what: String,
+    pub figure: Figure,
+    config: String,
+    nfs: Vec<NfLine>,
+}
+
+impl Case {
+    pub fn is_rate(&self) -> bool {
+        self.figure != Figure::Idle
+    }
+}
+
+pub struct Measured {
+    pub figure: f64,
+    pub note: String,
+    pub facts: Value,
+}
+
+const BURST: usize = 64;
+
+fn nf(role: &str, input: &str, output: &str, burst: usize) -> NfLine {
+    NfLine {
+        role: role.into(),
+        input: input.into(),
+        output: output.into(),
+        burst,
+        python: None,
+    }
+}
+
+fn config(port: &str, rest: &str) -> String {
+    format!(
+        "[platform]\nworkers = [0]\n[ports]\nnull = \"net_null0,size=64,{port}\"\n[devices.in]\nmode = \"direct\"\nports = [\"null\"]\n{rest}"
+    )
+}
+
+fn forward(name: String, what: String, line: NfLine) -> Case {
+    Case {
+        name,
+        what,
+        figure: Figure::Transmitted,
+        config: config("copy=0", "[nfs.wire]\ndevices = [\"in\"]\n"),
+        nfs: vec![line],
+    }
+}
+
+fn share(n: usize) -> Case {
+    Case {
+        name: format!("share-{n}"),
+        what: format!(
+            "{n} NF process{} on one direct device, each receives and releases every packet",
+            if n == 1 { "" } else { "es" }
+        ),
+        figure: Figure::Shared,
+        config: config(
+            "copy=0",
+            &format!("[nfs.ids]\ndevices = [\"in:rx\"]\ninstances = {n}\n"),
+        ),
+        nfs: vec![nf("ids", "in", "-", BURST); n],
+    }
+}
+
+/// NF 0 receives from the port, passes on over v0, … the last sends to the port.
+fn chain(k: usize) -> Case {
+    let (mut rest, mut nfs) = (String::new(), Vec::new());
+    for link in 0..k - 1 {
+        rest += &format!("[devices.v{link}]\nmode = \"rootless\"\n");
+    }
+    for at in 0..k {
+        let input = if at == 0 {
+            "in".to_owned()
+        } else {
+            format!("v{}", at - 1)
+        };
+        let output = if at == k - 1 {
+            "in".to_owned()
+        } else {
+            format!("v{at}")
+        };
+        let devices = if k == 1 {
+            "\"in\"".to_owned()
+        } else {
+            format!("\"{input}:rx\", \"{output}:tx\"")
+        };
+        rest += &format!("[nfs.nf{at}]\ndevices = [{devices}]\n");
+        nfs.push(nf(&format!("nf{at}"), &input, &output, BURST));
+    }
+    let what = format!(
+        "chain: port → {k} NF process{} → port, joined by rootless devices",
+        if k == 1 { "" } else { "es" }
+    );
+    Case {
+        name: format!("chain-{k}"),
+        what,
+        figure: Figure::Transmitted,
+        config: config("copy=0", &rest),
+        nfs,
+    }
+}
+
+fn python(interpreter: &Path, burst: usize) -> Case {
+    let line = NfLine {
+        python: Some(interpreter.to_owned()),
+        ..nf("wire", "in", "in", burst)
+    };
+    let what =
+        format!("a Python NF, `rx_burst({burst})`: counts one column's values by numpy, forwards");
+    forward(format!("python-{burst}"), what, line)
+}
+
+fn idle_case() -> Case {
+    Case {
+        name: "idle".into(),
+        what: "no traffic, five NF processes open and waiting: CPU of all, % of one core".into(),
+        figure: Figure::Idle,
+        config: config(
+            "copy=0,no-rx=1",
+            "[nfs.ids]\ndevices = [\"in\"]\ninstances = 5\n",
+        ),
+        nfs: vec![nf("ids", "in", "-", BURST); 5],
+    }
+}
+
+pub fn all(arguments: &Arguments) -> Vec<Case> {
+    let mut cases = vec![chain(1)];
+    cases.extend([1, 2, 4, 8].map(share));
+    cases.extend([3, 5].map(chain));
+    if let Some(interpreter) = &arguments.python {
+        cases.extend([256, 32].map(|burst| python(interpreter, burst)));
+    }
+    cases.push(idle_case());
+    cases.retain(|case| arguments.only.is_empty() || arguments.only.contains(&case.name));
+    cases
+}
+
+/// An NF's process; ended with the case.
+pub struct Started(pub Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // The platform is gone by now, or its end is of no interest any more.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(line: &NfLine, folder: &Path) -> Result<Started, Failure> {
+    let mut command = match &line.python {
+        Some(interpreter) => {
+            let mut command = Command::new(interpreter);
+            command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python_forward.py"));
+            command
+        }
+        None => {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.arg("nf");
+            command
+        }
+    };
+    command.arg(folder).args([
+        &line.role,
+        &line.input,
+        &line.output,
+        &line.burst.to_string(),
+    ]);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let out = child.stdout.take();
+    let started = Started(child);
+    let first = BufReader::new(out.ok_or("an NF has no stdout")?)
+        .lines()
+        .next()
+        .ok_or(format!("NF {} has ended", line.role))??;
+    if first == "ready" {
+        Ok(started)
+    } else {
+        Err(format!("NF {} says {first}", line.role).into())
+    }
+}
+
+/// Measures one case once, with processes of its own.
+pub fn run(case: &Case, arguments: &Arguments) -> Result<Measured, Failure> {
+    let folder = tempfile::tempdir()?;
+    let mut platform = Served::start(&case.config, folder.path())?;
+    let nfs = case
+        .nfs
+        .iter()
+        .map(|line| start(line, folder.path()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let platform_pid = platform.child.id();
+    std::thread::sleep(arguments.warm_up);
+    let worker = || on_cpu(std::iter::once(platform_pid), "mvmp-worker");
+    let all_nfs = || on_cpu(nfs.iter().map(|nf| nf.0.id()), "");
+    let (before, from) = platform.stats()?;
+    let on_cpu_before = (worker(), all_nfs());
+    let (figure, note) = if case.figure == Figure::Idle {
+        (idle::percent(&platform, &nfs), String::new())
+    } else {
+        std::thread::sleep(arguments.seconds);
+        let (after, until) = platform.stats()?;
+        let seconds = (until - from).as_secs_f64();
+        let (figure, note) = rate(case.figure, &before, &after, seconds);
+        let share = |before: OnCpu, after: OnCpu| {
+            format!(
+                "ran {:.0} % (waited {:.0} %)",
+                100.0 * (after.ran - before.ran) / seconds,
+                100.0 * (after.waited - before.waited) / seconds
+            )
+        };
+        (
+            figure,
+            format!(
+                "{note}; worker {}, NFs {}",
+                share(on_cpu_before.0, worker()),
+                share(on_cpu_before.1, all_nfs())
+            ),
+        )
+    };
+    platform.finish("null")?;
+    Ok(Measured {
+        figure,
+        note,
+        facts: before["platform"]["facts"].clone(),
+    })
+}
+
+fn count(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+fn rate(figure: Figure, before: &Value, after: &Value, seconds: f64) -> (f64, String) {
+    let since = |path: &str| {
+        (count(after.pointer(path).unwrap_or(&Value::Null))
+            - count(before.pointer(path).unwrap_or(&Value::Null))) as f64
+    };
+    let received = since("/ports/null/received") / seconds / 1e6;
+    let busy = 100.0 * since("/workers/0/busy_loops") / since("/workers/0/loops").max(1.0);
+    let handles = after["handles"].as_array().map_or(0, Vec::len);
+    let became = |at: usize| {
+        ["sent", "forwarded", "released"]
+            .iter()
+            .map(|key| since(&format!("/handles/{at}/out/{key}")))
+            .sum::<f64>()
+    };
+    let packets = match figure {
+        Figure::Transmitted => since("/ports/null/tx/transmitted"),
+        _ => (0..handles).map(became).fold(f64::INFINITY, f64::min),
+    };
+    let note = format!(
+        "received {received:.1} Mpps, worker busy {busy:.0} %, wakes {:.0}/s",
+        since("/workers/0/wakes") / seconds
+    );
+    (packets / seconds / 1e6, note)
+}

@@ -1,0 +1,134 @@
+//! Measures the whole path: port → platform → NF processes → platform → port.
+//!
+//! ```text
+//! whole_path [--seconds S] [--runs N] [--only CASE,…] [--python PYTHON] [--markdown FILE] [--no-testpmd]
+//! ```
+//!
+//! Platform and testpmd have CPU 0, all NF processes share CPU 1, ports are `net_null` with 64-byte
+//! frames. Each run takes every case once, testpmd among them, so that a figure and its yardstick
+//! come from the same minute. Every platform's books are checked at its end; wrong books end the run.
+//!
+//! The same program is the platform's process and the NF's: `whole_path platform …`, `whole_path nf …`.
+
+mod cases;
+mod idle;
+mod machine;
+mod nf;
+mod platform;
+mod report;
+mod testpmd;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use report::Series;
+
+pub(crate) type Failure = Box<dyn std::error::Error>;
+
+/// What was asked for.
+pub(crate) struct Arguments {
+    pub(crate) seconds: Duration,
+    pub(crate) warm_up: Duration,
+    pub(crate) runs: usize,
+    pub(crate) only: Vec<String>,
+    pub(crate) python: Option<PathBuf>,
+    pub(crate) markdown: Option<PathBuf>,
+    pub(crate) testpmd: bool,
+}
+
+fn arguments() -> Result<Arguments, Failure> {
+    let mut found = Arguments {
+        seconds: Duration::from_secs(1),
+        warm_up: Duration::from_millis(700),
+        runs: 5,
+        only: Vec::new(),
+        python: None,
+        markdown: None,
+        testpmd: true,
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or(format!("{word} wants a value"));
+        match word.as_str() {
+            "--seconds" => found.seconds = Duration::from_secs_f64(value()?.parse()?),
+            "--warm-up" => found.warm_up = Duration::from_secs_f64(value()?.parse()?),
+            "--runs" => found.runs = value()?.parse()?,
+            "--only" => found.only = value()?.split(',').map(str::to_owned).collect(),
+            "--python" => found.python = Some(value()?.into()),
+            "--markdown" => found.markdown = Some(value()?.into()),
+            "--no-testpmd" => found.testpmd = false,
+            _ => {
+                return Err(format!(
+                    "{word} is not known; see the first lines of benches/whole_path/main.rs"
+                )
+                .into());
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn main() -> Result<(), Failure> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.first().map(String::as_str) {
+        Some("platform") => platform::serve(&words[1..]),
+        Some("nf") => nf::serve(&words[1..]),
+        _ => measure(&arguments()?),
+    }
+}
+
+fn measure(arguments: &Arguments) -> Result<(), Failure> {
+    let cases = cases::all(arguments);
+    let mut series: Vec<Series> = cases
+        .iter()
+        .map(|case| Series::new(case.name.clone(), case.what.clone()))
+        .collect();
+    let mut yardstick = Series::new(
+        "testpmd".into(),
+        "`dpdk-testpmd`, io mode, one core, one `net_null` port".into(),
+    );
+    let mut ping_pong = Series::new(
+        "ping-pong".into(),
+        "a cache line there and back between CPU 0 and CPU 1, ns".into(),
+    );
+    let mut facts = serde_json::Value::Null;
+    for run in 0..arguments.runs {
+        ping_pong.add(machine::ping_pong_ns());
+        let per_core = if arguments.testpmd {
+            Some(testpmd::mpps(arguments)?)
+        } else {
+            None
+        };
+        per_core.iter().for_each(|&mpps| yardstick.add(mpps));
+        for (case, series) in cases.iter().zip(&mut series) {
+            let measured =
+                cases::run(case, arguments).map_err(|error| format!("{}: {error}", case.name))?;
+            facts = measured.facts;
+            series.add(measured.figure);
+            if let Some(mpps) = per_core.filter(|_| case.is_rate()) {
+                series.ratio.push(measured.figure / mpps);
+            }
+            eprintln!(
+                "run {} of {}: {:<12} {:8.2}   {}",
+                run + 1,
+                arguments.runs,
+                case.name,
+                measured.figure,
+                measured.note
+            );
+        }
+        eprintln!(
+            "run {} of {}: testpmd {:?}, ping-pong {:.0} ns",
+            run + 1,
+            arguments.runs,
+            per_core,
+            ping_pong.last()
+        );
+    }
+    let text = report::markdown(&series, &yardstick, &ping_pong, &facts, arguments);
+    println!("{text}");
+    if let Some(file) = &arguments.markdown {
+        report::write_between_marks(file, "whole path", &text)?;
+    }
+    Ok(())
+}

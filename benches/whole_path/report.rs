@@ -1,0 +1,101 @@
+//! The figures as a table.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::{Arguments, Failure, machine};
+
+/// One case's figures over all runs.
+pub struct Series {
+    pub name: String,
+    pub what: String,
+    figures: Vec<f64>,
+    /// To testpmd's figure in the same run.
+    pub ratio: Vec<f64>,
+}
+
+impl Series {
+    pub fn new(name: String, what: String) -> Self {
+        Self {
+            name,
+            what,
+            figures: Vec::new(),
+            ratio: Vec::new(),
+        }
+    }
+
+    pub fn add(&mut self, figure: f64) {
+        self.figures.push(figure);
+    }
+
+    pub fn last(&self) -> f64 {
+        self.figures.last().copied().unwrap_or(0.0)
+    }
+
+    fn row(&self) -> String {
+        let [min, median, max] = spread(&self.figures);
+        let ratio = if self.ratio.is_empty() {
+            "–".into()
+        } else {
+            format!("{:.2}", spread(&self.ratio)[1])
+        };
+        format!(
+            "| {} | {} | {min:.2} | **{median:.2}** | {max:.2} | {ratio} |\n",
+            self.name, self.what
+        )
+    }
+}
+
+fn spread(figures: &[f64]) -> [f64; 3] {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |index: usize| sorted.get(index).copied().unwrap_or(0.0);
+    [
+        at(0),
+        at(sorted.len() / 2),
+        at(sorted.len().saturating_sub(1)),
+    ]
+}
+
+pub fn markdown(
+    series: &[Series],
+    yardstick: &Series,
+    ping_pong: &Series,
+    facts: &Value,
+    arguments: &Arguments,
+) -> String {
+    let pages = facts["page_bytes"].as_u64().unwrap_or(0) / 1024;
+    let mut text = format!(
+        "Machine: {}; DPDK {}; pages of the packet memory: {pages} KiB. Commit: {}. Runs: {}, {} s each, all cases and testpmd interleaved.\n\n",
+        machine::line(),
+        facts["dpdk"].as_str().unwrap_or("?"),
+        machine::commit(),
+        arguments.runs,
+        arguments.seconds.as_secs_f64(),
+    );
+    text += "| case | what (Mpps unless said otherwise) | min | median | max | ÷ testpmd (median) |\n|---|---|---|---|---|---|\n";
+    if arguments.testpmd {
+        text += &yardstick.row();
+    }
+    series.iter().for_each(|series| text += &series.row());
+    text += &ping_pong.row();
+    text
+}
+
+/// Replaces what stands between `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
+pub fn write_between_marks(file: &Path, name: &str, text: &str) -> Result<(), Failure> {
+    let (begin, end) = (
+        format!("<!-- {name}: begin -->"),
+        format!("<!-- {name}: end -->"),
+    );
+    let page = std::fs::read_to_string(file)?;
+    let (before, rest) = page
+        .split_once(&begin)
+        .ok_or(format!("{}: no {begin}", file.display()))?;
+    let (_, after) = rest
+        .split_once(&end)
+        .ok_or(format!("{}: no {end}", file.display()))?;
+    std::fs::write(file, format!("{before}{begin}\n{text}{end}{after}"))?;
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! Every name of DPDK that mvmp uses. A new one is added here, and nowhere else.
+
+pub const FUNCTIONS: &[&str] = &[
+    "dpdk_sys_.*",
+    "rte_version",
+    "rte_strerror",
+    "rte_eal_init",
+    "rte_eal_iova_mode",
+    "rte_eal_has_hugepages",
+    "rte_thread_register",
+    "rte_thread_unregister",
+    "rte_log_set_global_level",
+    "rte_log_set_level_pattern",
+    "rte_malloc_heap_create",
+    "rte_malloc_heap_destroy",
+    "rte_malloc_heap_memory_add",
+    "rte_malloc_heap_memory_remove",
+    "rte_malloc_heap_get_socket",
+    "rte_mem_virt2iova",
+    "rte_pktmbuf_pool_create",
+    "rte_pktmbuf_pool_create_by_ops",
+    "rte_pktmbuf_free_bulk",
+    "rte_mempool_free",
+    "rte_mempool_avail_count",
+    "rte_mempool_in_use_count",
+    "rte_mempool_obj_iter",
+    "rte_dev_probe",
+    "rte_dev_remove",
+    "rte_eth_dev_get_port_by_name",
+    "rte_eth_dev_is_valid_port",
+    "rte_eth_dev_info_get",
+    "rte_eth_dev_configure",
+    "rte_eth_dev_adjust_nb_rx_tx_desc",
+    "rte_eth_rx_queue_setup",
+    "rte_eth_tx_queue_setup",
+    "rte_eth_dev_start",
+    "rte_eth_dev_stop",
+    "rte_eth_dev_close",
+    "rte_eth_dev_get_mtu",
+    "rte_eth_promiscuous_enable",
+    "rte_eth_allmulticast_enable",
+    "rte_eth_macaddr_get",
+    "rte_eth_link_get_nowait",
+    "rte_eth_stats_get",
+    "rte_eth_stats_reset",
+    "rte_eth_from_rings",
+    "rte_ring_create",
+    "rte_ring_free",
+];
+
+pub const TYPES: &[&str] = &["rte_mbuf", "rte_iova_mode"];
+
+pub const CONSTANTS: &[&str] = &[
+    "RTE_LOG_.*",
+    "RTE_PKTMBUF_HEADROOM",
+    "RTE_VER_(YEAR|MONTH|MINOR)",
+    "RTE_MAX_LCORE",
+    "RTE_MAX_ETHPORTS",
+    "RING_F_SP_ENQ",
+    "RING_F_SC_DEQ",
+    "SOCKET_ID_ANY",
+    "DPDK_SYS_.*",
+];
+
+/// Held by pointer only, or full of what bindgen cannot say in Rust.
+pub const OPAQUE: &[&str] = &[
+    "rte_mempool",
+    "rte_ring",
+    "rte_device",
+    "rte_eth_dev",
+    "rte_ether_hdr",
+];

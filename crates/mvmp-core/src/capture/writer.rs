@@ -1,0 +1,256 @@
+//! Capture files as they are written: nanoseconds, in this machine's byte order.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use mvmp_wire::packet::Link;
+
+use super::CaptureError;
+use super::link_type::{self, link_name};
+use super::pcap::MAGIC_NANOSECONDS;
+use super::pcapng::{BYTE_ORDER_MAGIC, ENHANCED_PACKET, INTERFACE, OPTION_TSRESOL, SECTION_HEADER};
+
+const BUFFER_BYTES: usize = 256 * 1024;
+const SNAP_LENGTH: u32 = 262_144;
+
+/// Which of the two formats to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaptureFormat {
+    /// The classic format with the nanosecond magic number.
+    Pcap,
+    /// The block format with `if_tsresol` 9, one interface per link type met.
+    Pcapng,
+}
+
+impl CaptureFormat {
+    /// `.pcap` and `.cap` mean pcap; everything else, standard output too, is pcapng.
+    pub fn of(path: &Path) -> Self {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some(extension)
+                if extension.eq_ignore_ascii_case("pcap")
+                    || extension.eq_ignore_ascii_case("cap") =>
+            {
+                Self::Pcap
+            }
+            _ => Self::Pcapng,
+        }
+    }
+}
+
+/// Writes frames to a capture file. Call [`Self::finish`]; dropping may lose what is buffered.
+pub struct CaptureWriter {
+    out: BufWriter<Box<dyn Write + Send>>,
+    path: PathBuf,
+    format: CaptureFormat,
+    /// pcap: the link that the header names, once it is written. pcapng: the interfaces, in order.
+    links: Vec<Link>,
+}
+
+impl CaptureWriter {
+    /// Creates the file in the format that its extension says; `-` is standard output.
+    ///
+    /// # Errors
+    /// The file cannot be created or written to.
+    pub fn create(path: impl AsRef<Path>) -> Result<Self, CaptureError> {
+        let path = path.as_ref();
+        Self::create_as(path, CaptureFormat::of(path))
+    }
+
+    /// Creates the file in this format; `-` is standard output.
+    ///
+    /// # Errors
+    /// The file cannot be created or written to.
+    pub fn create_as(path: impl AsRef<Path>, format: CaptureFormat) -> Result<Self, CaptureError> {
+        let path = path.as_ref();
+        let sink: Box<dyn Write + Send> = if path.as_os_str() == "-" {
+            Box::new(io::stdout())
+        } else {
+            let failed = |source| CaptureError::Io {
+                path: path.into(),
+                action: "create",
+                source,
+            };
+            Box::new(File::create(path).map_err(failed)?)
+        };
+        let out = BufWriter::with_capacity(BUFFER_BYTES, sink);
+        let mut writer = Self {
+            out,
+            path: path.into(),
+            format,
+            links: Vec::new(),
+        };
+        if format == CaptureFormat::Pcapng {
+            writer.all(&[section_header().as_flattened()])?;
+        }
+        Ok(writer)
+    }
+
+    /// Writes one frame. Times before 1970 become 1970, and in pcap those after 2106 become 2106.
+    ///
+    /// # Errors
+    /// The file cannot be written to, or is pcap and holds frames of another link type.
+    pub fn write(
+        &mut self,
+        bytes: &[u8],
+        timestamp_ns: i64,
+        wire_length: u32,
+        link: Link,
+    ) -> Result<(), CaptureError> {
+        self.write_scattered(bytes, &[], timestamp_ns, wire_length, link)
+    }
+
+    /// Writes one frame that lies in two pieces.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_scattered(
+        &mut self,
+        head: &[u8],
+        tail: &[u8],
+        timestamp_ns: i64,
+        wire_length: u32,
+        link: Link,
+    ) -> Result<(), CaptureError> {
+        let length = (head.len() + tail.len()) as u32;
+        let time = u64::try_from(timestamp_ns).unwrap_or(0);
+        match self.format {
+            CaptureFormat::Pcap => {
+                self.name_link(link)?;
+                let seconds = u32::try_from(time / 1_000_000_000).unwrap_or(u32::MAX);
+                let header = words([seconds, (time % 1_000_000_000) as u32, length, wire_length]);
+                self.all(&[header.as_flattened(), head, tail])
+            }
+            CaptureFormat::Pcapng => {
+                let interface = self.interface(link)?;
+                let padding = (length.next_multiple_of(4) - length) as usize;
+                let total = 32 + length.next_multiple_of(4);
+                let header = words([
+                    ENHANCED_PACKET,
+                    total,
+                    interface,
+                    (time >> 32) as u32,
+                    time as u32,
+                    length,
+                    wire_length,
+                ]);
+                self.all(&[
+                    header.as_flattened(),
+                    head,
+                    tail,
+                    &[0; 3][..padding],
+                    &total.to_ne_bytes(),
+                ])
+            }
+        }
+    }
+
+    /// Hands what is buffered to the operating system.
+    ///
+    /// # Errors
+    /// The file cannot be written to.
+    pub fn flush(&mut self) -> Result<(), CaptureError> {
+        let path = &self.path;
+        self.out.flush().map_err(|source| CaptureError::Io {
+            path: path.clone(),
+            action: "write",
+            source,
+        })
+    }
+
+    /// Ends the file: without a frame, pcap gets its header now, for Ethernet.
+    ///
+    /// # Errors
+    /// The file cannot be written to.
+    pub fn finish(mut self) -> Result<(), CaptureError> {
+        if self.format == CaptureFormat::Pcap && self.links.is_empty() {
+            self.name_link(Link::Ethernet)?;
+        }
+        self.flush()
+    }
+
+    /// pcap: the first frame decides the link type; raw IPv4 and IPv6 share one.
+    fn name_link(&mut self, link: Link) -> Result<(), CaptureError> {
+        match self.links.first() {
+            Some(&first) if (first == Link::Ethernet) == (link == Link::Ethernet) => Ok(()),
+            Some(&first) => Err(CaptureError::MixedLinks {
+                path: self.path.clone(),
+                first: link_name(first),
+                other: link_name(link),
+            }),
+            None => {
+                self.links.push(link);
+                let number = if link == Link::Ethernet {
+                    link_type::ETHERNET
+                } else {
+                    link_type::RAW
+                };
+                let mut header = words([MAGIC_NANOSECONDS, 0, 0, 0, SNAP_LENGTH, number]);
+                header[1] = halves(2, 4);
+                self.all(&[header.as_flattened()])
+            }
+        }
+    }
+
+    /// pcapng: the number of the interface for this link, described on first use.
+    fn interface(&mut self, link: Link) -> Result<u32, CaptureError> {
+        if let Some(index) = self.links.iter().position(|&known| known == link) {
+            return Ok(index as u32);
+        }
+        self.links.push(link);
+        let number = match link {
+            Link::Ethernet => link_type::ETHERNET,
+            Link::Ipv4 => link_type::IPV4,
+            Link::Ipv6 => link_type::IPV6,
+        };
+        self.all(&[interface_description(number as u16).as_flattened()])?;
+        Ok(self.links.len() as u32 - 1)
+    }
+
+    fn all(&mut self, pieces: &[&[u8]]) -> Result<(), CaptureError> {
+        let path = &self.path;
+        pieces
+            .iter()
+            .try_for_each(|piece| self.out.write_all(piece))
+            .map_err(|source| CaptureError::Io {
+                path: path.clone(),
+                action: "write",
+                source,
+            })
+    }
+}
+
+/// Words in this machine's byte order.
+fn words<const WORDS: usize>(words: [u32; WORDS]) -> [[u8; 4]; WORDS] {
+    words.map(u32::to_ne_bytes)
+}
+
+/// Two halves of a word.
+fn halves(first: u16, second: u16) -> [u8; 4] {
+    let ([a, b], [c, d]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    [a, b, c, d]
+}
+
+/// Version 1.0, length of the section not said.
+fn section_header() -> [[u8; 4]; 7] {
+    let mut block = words([
+        SECTION_HEADER,
+        28,
+        BYTE_ORDER_MAGIC,
+        0,
+        u32::MAX,
+        u32::MAX,
+        28,
+    ]);
+    block[3] = halves(1, 0);
+    block
+}
+
+/// Link type, snap length, and the option that says "nanoseconds".
+fn interface_description(number: u16) -> [[u8; 4]; 8] {
+    let mut block = words([INTERFACE, 32, 0, SNAP_LENGTH, 0, 0, 0, 32]);
+    block[2] = halves(number, 0);
+    block[4] = halves(OPTION_TSRESOL, 1);
+    block[5] = [9, 0, 0, 0];
+    block
+}

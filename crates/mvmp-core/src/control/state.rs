@@ -1,0 +1,125 @@
+//! What control knows.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use mvmp_policy::Config;
+use mvmp_policy::config::PortSpec;
+use serde_json::Value;
+
+use super::session::Session;
+use crate::counters::{PoolCounters, PortCounters, WorkerCounters};
+use crate::dpdk::Pool;
+use crate::worker::{Command, Device};
+
+/// One worker, seen from control.
+pub struct WorkerEntry {
+    pub cpu: usize,
+    pub commands: Sender<Command>,
+    /// Written after each command.
+    pub doorbell: OwnedFd,
+    pub counters: Arc<WorkerCounters>,
+    pub thread: Option<std::thread::JoinHandle<()>>,
+    /// Parcels between it and each other worker.
+    pub parcels: Vec<Arc<AtomicU64>>,
+}
+
+impl WorkerEntry {
+    /// Tells the worker; one that is gone hears nothing.
+    pub fn tell(&self, command: Command) {
+        let _ = self.commands.send(command);
+        let _ = rustix::io::write(&self.doorbell, &1u64.to_ne_bytes());
+    }
+}
+
+/// One pool.
+pub struct PoolEntry {
+    pub id: u8,
+    pub worker: usize,
+    pub pool: Pool,
+    pub records: OwnedFd,
+    pub counters: Arc<PoolCounters>,
+    /// Ports whose frames lie in it.
+    pub ports: Vec<usize>,
+}
+
+/// One port.
+pub struct PortEntry {
+    pub spec: PortSpec,
+    pub worker: usize,
+    pub pool: usize,
+    pub counters: Arc<PortCounters>,
+    pub present: bool,
+    pub mac: Option<[u8; 6]>,
+    pub mtu: u32,
+    /// What was changed on the interface, what could not be had.
+    pub notes: Vec<String>,
+    /// A capture that has begun to play.
+    pub started: bool,
+    /// Who asked for its removal.
+    pub removing: Option<Sender<Result<(), String>>>,
+}
+
+impl PortEntry {
+    /// It plays a file.
+    pub fn plays(&self) -> bool {
+        self.present
+            && self
+                .spec
+                .capture()
+                .is_some_and(|capture| capture.pcap.is_some())
+    }
+
+    /// It plays a file that has ended.
+    pub fn ended(&self) -> bool {
+        self.counters.ended.get() == 1
+    }
+}
+
+/// One device.
+pub struct DeviceEntry {
+    pub name: String,
+    pub rootless: bool,
+    pub ports: Vec<usize>,
+    pub device: Device,
+}
+
+/// What reclaiming has cost.
+#[derive(Debug, Default)]
+pub struct Reclaims {
+    /// Handles of dead NFs that were swept.
+    pub count: u64,
+    /// Shares that they held.
+    pub buffers: u64,
+    /// Nanoseconds of sweeping, last and most.
+    pub last_nanos: u64,
+    pub max_nanos: u64,
+}
+
+/// Control's whole state.
+pub struct Control {
+    pub config: Config,
+    pub facts: Value,
+    pub started: Instant,
+    pub lossless: bool,
+    pub pools: Vec<PoolEntry>,
+    pub workers: Vec<WorkerEntry>,
+    pub ports: Vec<PortEntry>,
+    pub devices: Vec<DeviceEntry>,
+    pub sessions: BTreeMap<u32, Session>,
+    pub next_nf: u32,
+    /// Which (NF, handle) has each slot.
+    pub slots: Vec<Option<(u32, u8)>>,
+    /// Books of handles that are gone, by (role, device).
+    pub closed: BTreeMap<(String, String), Value>,
+    pub reclaims: Reclaims,
+    pub stopping: bool,
+    /// When somebody last asked whether everything is drained.
+    pub drain_asked: Option<Instant>,
+    /// Consecutive ticks, since then, at which everything was seen drained.
+    pub quiet_ticks: u32,
+}

@@ -1,0 +1,596 @@
+//! The ledger of shares: who holds which buffer, known to the platform alone.
+//!
+//! A *share* is (buffer, slot, token). Each slot has a column with one 32-bit word per buffer:
+//! the token of its open share, or 0. What an NF presents is accepted if, and only if, the token
+//! matches; it is then closed, so that a second presentation is refused. A buffer goes home when
+//! its last share closes. Nothing here is shared with anyone, and nothing of an NF's memory is
+//! read, so the sweep of a dead NF's column is exact.
+//!
+//! ```text
+//!              buffer 0   1   2   3 …
+//! slot 0           0  t01   0  t03        held 2, limit 512
+//! slot 1           0  t11   0    0        held 1, limit 512
+//! refs             0    2   0    1        a buffer with refs 0 is not lent
+//! ```
+//!
+//! Called by the worker that owns the pool, and by nobody else. Invariants:
+//! * `refs[b]` is the number of non-zero tokens in row `b`; `held[s]` that of column `s`.
+//! * Σ max(limit, held) over the open slots never exceeds the budget.
+
+use chacha20::ChaCha8Rng;
+use chacha20::rand_core::{Rng, SeedableRng};
+
+/// Slots that a ledger knows: a `u8` in descriptors.
+pub const SLOTS: usize = 256;
+
+/// What the closing of a share did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// There is no such share: a stale, second, foreign or invented token.
+    Refused,
+    /// Others still hold the buffer.
+    Shared,
+    /// Nobody holds the buffer any more.
+    Last,
+}
+
+#[derive(Debug, Default)]
+struct Column {
+    /// Empty until the slot is opened.
+    tokens: Box<[u32]>,
+    held: u32,
+    limit: u32,
+}
+
+/// The shares of one pool.
+#[derive(Debug)]
+pub struct Ledger {
+    columns: Vec<Column>,
+    refs: Box<[u16]>,
+    lent: u32,
+    shares: u64,
+    budget: u32,
+    tokens: Tokens,
+}
+
+/// Below this limit a handle is not worth opening.
+pub const LIMIT_MIN: u32 = 64;
+
+/// No room for another handle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{slots} handles share {budget} buffers already, and one more would leave fewer than {LIMIT_MIN} for each; \
+     raise `buffers` in [platform]"
+)]
+pub struct NoRoom {
+    /// Open slots.
+    pub slots: u32,
+    /// Buffers that may be lent.
+    pub budget: u32,
+}
+
+impl Ledger {
+    /// A ledger of `granules` rows that may lend `budget` buffers.
+    pub fn new(granules: u32, budget: u32) -> Self {
+        Self {
+            columns: (0..SLOTS).map(|_| Column::default()).collect(),
+            refs: vec![0; granules as usize].into_boxed_slice(),
+            lent: 0,
+            shares: 0,
+            budget,
+            tokens: Tokens::new(),
+        }
+    }
+
+    /// Opens a column. Its limit is an equal part of the budget, as far as the others leave it now.
+    ///
+    /// # Errors
+    /// [`NoRoom`] when the equal part would be below [`LIMIT_MIN`].
+    pub fn open_slot(&mut self, slot: u8) -> Result<(), NoRoom> {
+        let slots = self.open_slots() + 1;
+        if self.budget / slots < LIMIT_MIN {
+            return Err(NoRoom {
+                slots: slots - 1,
+                budget: self.budget,
+            });
+        }
+        self.columns[slot as usize] = Column {
+            tokens: vec![0; self.refs.len()].into_boxed_slice(),
+            held: 0,
+            limit: 0,
+        };
+        self.rebalance();
+        Ok(())
+    }
+
+    /// Forgets a column that holds nothing.
+    ///
+    /// # Panics
+    /// When it still holds shares: the caller sweeps first.
+    pub fn close_slot(&mut self, slot: u8) {
+        assert_eq!(
+            self.columns[slot as usize].held, 0,
+            "a column is swept before it is closed"
+        );
+        self.columns[slot as usize] = Column::default();
+        self.rebalance();
+    }
+
+    fn open_slots(&self) -> u32 {
+        self.columns
+            .iter()
+            .filter(|column| !column.tokens.is_empty())
+            .count() as u32
+    }
+
+    /// Gives each open slot its equal part, less what those above it hold: newcomers grow as the
+    /// others come down. Cheap enough for housekeeping, not for each packet.
+    pub fn rebalance(&mut self) {
+        let slots = self.open_slots();
+        if slots == 0 {
+            return;
+        }
+        let part = self.budget / slots;
+        let above = |column: &&Column| !column.tokens.is_empty() && column.held > part;
+        let excess: u64 = self
+            .columns
+            .iter()
+            .filter(above)
+            .map(|column| u64::from(column.held))
+            .sum();
+        let heavy = self.columns.iter().filter(above).count() as u32;
+        let rest = u64::from(self.budget).saturating_sub(excess);
+        let light = u64::from(slots - heavy);
+        let limit = rest
+            .checked_div(light)
+            .map_or(0, |each| each.min(u64::from(part)) as u32);
+        for column in self
+            .columns
+            .iter_mut()
+            .filter(|column| !column.tokens.is_empty())
+        {
+            // Who holds more than its part lends no more until it has come down.
+            column.limit = if column.held > part {
+                part
+            } else {
+                limit.max(column.held.min(part))
+            };
+        }
+        self.trim(part);
+    }
+
+    /// Keeps Σ max(limit, held) within the budget when slots hold more than the light limit.
+    fn trim(&mut self, part: u32) {
+        let total: u64 = self
+            .columns
+            .iter()
+            .map(|column| u64::from(column.limit.max(column.held)))
+            .sum();
+        let mut over = total.saturating_sub(u64::from(self.budget));
+        for column in self.columns.iter_mut().filter(|column| column.held < part) {
+            let cut = over.min(u64::from(column.limit - column.held.min(column.limit)));
+            column.limit -= cut as u32;
+            over -= cut;
+        }
+    }
+
+    /// How many more shares this slot may open now.
+    #[inline]
+    pub fn room(&self, slot: u8) -> u32 {
+        let column = &self.columns[slot as usize];
+        column.limit.saturating_sub(column.held)
+    }
+
+    /// One slot's column, to open and close a run of shares with one look-up.
+    #[inline(always)]
+    pub fn column(&mut self, slot: u8) -> Shares<'_> {
+        let Self {
+            columns,
+            refs,
+            tokens,
+            lent,
+            shares,
+            ..
+        } = self;
+        let Column {
+            tokens: cells,
+            held,
+            ..
+        } = &mut columns[slot as usize];
+        Shares {
+            cells,
+            refs,
+            source: tokens,
+            held,
+            lent,
+            shares,
+            opened: 0,
+            closed: 0,
+            first: 0,
+            last: 0,
+        }
+    }
+
+    /// Opens a share; `None` if this slot holds one on this buffer already (or neither exists).
+    #[inline(always)]
+    pub fn open(&mut self, slot: u8, granule: u32) -> Option<u32> {
+        self.column(slot).open(granule)
+    }
+
+    /// Whether this share is open.
+    #[inline(always)]
+    pub fn holds(&self, slot: u8, granule: u32, token: u32) -> bool {
+        if cfg!(feature = "break-token-check") {
+            return self.columns[slot as usize]
+                .tokens
+                .get(granule as usize)
+                .is_some_and(|&cell| cell != 0);
+        }
+        token != 0 && self.columns[slot as usize].tokens.get(granule as usize) == Some(&token)
+    }
+
+    /// Closes a share that an NF presents.
+    #[inline(always)]
+    pub fn close(&mut self, slot: u8, granule: u32, token: u32) -> Closed {
+        self.column(slot).close(granule, token)
+    }
+
+    /// Closes whatever this slot holds in these rows; calls `home` for each buffer that nobody
+    /// holds any more. Returns how many shares it closed.
+    pub fn sweep(
+        &mut self,
+        slot: u8,
+        rows: std::ops::Range<u32>,
+        mut home: impl FnMut(u32),
+    ) -> u32 {
+        let mut closed = 0;
+        let end = rows
+            .end
+            .min(self.columns[slot as usize].tokens.len() as u32);
+        for granule in rows.start..end {
+            if self.columns[slot as usize].tokens[granule as usize] == 0 {
+                continue;
+            }
+            closed += 1;
+            let token = self.columns[slot as usize].tokens[granule as usize];
+            if self.close(slot, granule, token) == Closed::Last && !cfg!(feature = "break-sweep") {
+                home(granule);
+            }
+        }
+        closed
+    }
+
+    /// Rows, one per granule.
+    pub fn rows(&self) -> u32 {
+        self.refs.len() as u32
+    }
+
+    /// Whether somebody holds this buffer.
+    #[inline(always)]
+    pub fn is_lent(&self, granule: u32) -> bool {
+        self.refs[granule as usize] != 0
+    }
+
+    /// Buffers with at least one open share.
+    pub fn lent(&self) -> u32 {
+        self.lent
+    }
+
+    /// Open shares in all.
+    pub fn shares(&self) -> u64 {
+        self.shares
+    }
+
+    /// Open shares of this slot.
+    #[inline]
+    pub fn held(&self, slot: u8) -> u32 {
+        self.columns[slot as usize].held
+    }
+
+    /// Shares that this slot may hold.
+    pub fn limit(&self, slot: u8) -> u32 {
+        self.columns[slot as usize].limit
+    }
+}
+
+/// One slot's column while a run of its shares is opened or closed. The sums are kept aside and
+/// written once, when it is dropped.
+pub struct Shares<'a> {
+    cells: &'a mut [u32],
+    refs: &'a mut [u16],
+    source: &'a mut Tokens,
+    held: &'a mut u32,
+    lent: &'a mut u32,
+    shares: &'a mut u64,
+    opened: u32,
+    closed: u32,
+    /// Buffers of which a first share was opened, and of which the last one was closed.
+    first: u32,
+    last: u32,
+}
+
+impl Shares<'_> {
+    /// As [`Ledger::open`].
+    #[inline(always)]
+    pub fn open(&mut self, granule: u32) -> Option<u32> {
+        let (cell, refs) = (
+            self.cells.get_mut(granule as usize)?,
+            self.refs.get_mut(granule as usize)?,
+        );
+        if *cell != 0 && !cfg!(feature = "break-open-once") {
+            return None;
+        }
+        let token = self.source.next();
+        *cell = token;
+        self.opened += 1;
+        self.first += u32::from(*refs == 0);
+        *refs += 1;
+        Some(token)
+    }
+
+    /// As [`Ledger::close`].
+    #[inline(always)]
+    pub fn close(&mut self, granule: u32, token: u32) -> Closed {
+        let (Some(cell), Some(refs)) = (
+            self.cells.get_mut(granule as usize),
+            self.refs.get_mut(granule as usize),
+        ) else {
+            return Closed::Refused;
+        };
+        let held = if cfg!(feature = "break-token-check") {
+            *cell != 0
+        } else {
+            token != 0 && *cell == token
+        };
+        if !held {
+            return Closed::Refused;
+        }
+        if !cfg!(feature = "break-close-once") {
+            *cell = 0;
+        }
+        self.closed += 1;
+        *refs = refs.wrapping_sub(1);
+        if *refs != 0 {
+            return Closed::Shared;
+        }
+        self.last += 1;
+        Closed::Last
+    }
+}
+
+impl Drop for Shares<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        *self.held = self
+            .held
+            .wrapping_add(self.opened)
+            .wrapping_sub(self.closed);
+        *self.shares = self
+            .shares
+            .wrapping_add(self.opened.into())
+            .wrapping_sub(self.closed.into());
+        *self.lent = self.lent.wrapping_add(self.first).wrapping_sub(self.last);
+    }
+}
+
+const TOKENS: usize = 512;
+
+/// Unpredictable non-zero words, drawn in batches from ChaCha8 keyed by the operating system.
+struct Tokens {
+    rng: ChaCha8Rng,
+    bytes: Box<[u8; TOKENS * 4]>,
+    next: usize,
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tokens(secret)")
+    }
+}
+
+impl Tokens {
+    fn new() -> Self {
+        let rng = ChaCha8Rng::from_seed(rand::random());
+        Self {
+            rng,
+            bytes: Box::new([0; TOKENS * 4]),
+            next: TOKENS,
+        }
+    }
+
+    #[inline(always)]
+    fn next(&mut self) -> u32 {
+        if self.next >= TOKENS {
+            self.rng.fill_bytes(&mut self.bytes[..]);
+            self.next = 0;
+        }
+        let at = self.next * 4;
+        self.next += 1;
+        let word = u32::from_le_bytes([
+            self.bytes[at],
+            self.bytes[at + 1],
+            self.bytes[at + 2],
+            self.bytes[at + 3],
+        ]);
+        // 0 means "not held".
+        if word == 0 { 1 } else { word }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Open(u8, u32),
+        CloseRight(u8, u32),
+        CloseWrong(u8, u32, u32),
+        CloseStale(usize),
+        Sweep(u8),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let (slot, granule) = (0u8..4, 0u32..12);
+        prop_oneof![
+            6 => (slot.clone(), granule.clone()).prop_map(|(s, g)| Step::Open(s, g)),
+            4 => (slot.clone(), granule.clone()).prop_map(|(s, g)| Step::CloseRight(s, g)),
+            2 => (slot.clone(), granule, any::<u32>()).prop_map(|(s, g, t)| Step::CloseWrong(s, g, t)),
+            2 => any::<usize>().prop_map(Step::CloseStale),
+            1 => slot.prop_map(Step::Sweep),
+        ]
+    }
+
+    /// What a ledger is, said naively: a map from (slot, buffer) to token.
+    #[derive(Default)]
+    struct Naive {
+        open: HashMap<(u8, u32), u32>,
+        past: Vec<(u8, u32, u32)>,
+    }
+
+    impl Naive {
+        fn holders(&self, granule: u32) -> usize {
+            self.open.keys().filter(|(_, g)| *g == granule).count()
+        }
+        fn close(&mut self, slot: u8, granule: u32, token: u32) -> Closed {
+            if self.open.get(&(slot, granule)) != Some(&token) {
+                return Closed::Refused;
+            }
+            self.open.remove(&(slot, granule));
+            self.past.push((slot, granule, token));
+            if self.holders(granule) == 0 {
+                Closed::Last
+            } else {
+                Closed::Shared
+            }
+        }
+    }
+
+    fn apply(ledger: &mut Ledger, naive: &mut Naive, step: &Step) -> Result<(), TestCaseError> {
+        match *step {
+            Step::Open(slot, granule) => {
+                let token = ledger.open(slot, granule);
+                prop_assert_eq!(token.is_none(), naive.open.contains_key(&(slot, granule)));
+                if let Some(token) = token {
+                    prop_assert_ne!(token, 0);
+                    naive.open.insert((slot, granule), token);
+                }
+            }
+            Step::CloseRight(slot, granule) => {
+                let token = naive.open.get(&(slot, granule)).copied().unwrap_or(0);
+                prop_assert_eq!(
+                    ledger.close(slot, granule, token),
+                    naive.close(slot, granule, token)
+                );
+            }
+            Step::CloseWrong(slot, granule, token) => {
+                prop_assert_eq!(
+                    ledger.close(slot, granule, token),
+                    naive.close(slot, granule, token)
+                );
+            }
+            Step::CloseStale(which) => {
+                if let Some(&(slot, granule, token)) =
+                    naive.past.get(which % naive.past.len().max(1))
+                {
+                    prop_assert_eq!(
+                        ledger.close(slot, granule, token),
+                        naive.close(slot, granule, token)
+                    );
+                }
+            }
+            Step::Sweep(slot) => {
+                let mut home = Vec::new();
+                let closed = ledger.sweep(slot, 0..ledger.rows(), |granule| home.push(granule));
+                let mut mine: Vec<_> = naive
+                    .open
+                    .iter()
+                    .filter(|((s, _), _)| *s == slot)
+                    .map(|(k, t)| (k.1, *t))
+                    .collect();
+                mine.sort_unstable();
+                prop_assert_eq!(closed as usize, mine.len());
+                let mut expected = Vec::new();
+                for (granule, token) in mine {
+                    if naive.close(slot, granule, token) == Closed::Last {
+                        expected.push(granule);
+                    }
+                }
+                prop_assert_eq!(home, expected);
+            }
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn the_ledger_does_what_a_naive_map_does(steps in proptest::collection::vec(step(), 1..200)) {
+            let mut ledger = Ledger::new(12, 4096);
+            (0..4).for_each(|slot| ledger.open_slot(slot).unwrap());
+            let mut naive = Naive::default();
+            for step in &steps {
+                apply(&mut ledger, &mut naive, step)?;
+                prop_assert_eq!(ledger.shares(), naive.open.len() as u64);
+                for granule in 0..12 {
+                    prop_assert_eq!(ledger.is_lent(granule), naive.holders(granule) > 0);
+                }
+                let lent = (0..12).filter(|&granule| naive.holders(granule) > 0).count();
+                prop_assert_eq!(ledger.lent() as usize, lent);
+            }
+        }
+
+        #[test]
+        fn limits_never_promise_more_than_the_budget(
+            budget in 300u32..4000,
+            held in proptest::collection::vec(0u32..1000, 1..4),
+            late in 0u8..3,
+        ) {
+            let mut ledger = Ledger::new(4096, budget);
+            let mut next = 0;
+            let mut holders = Vec::new();
+            for (slot, &wanted) in held.iter().enumerate() {
+                if ledger.open_slot(slot as u8).is_err() { break; }
+                for _ in 0..wanted.min(ledger.room(slot as u8)) {
+                    ledger.open(slot as u8, next).unwrap();
+                    next += 1;
+                }
+                holders.push(slot as u8);
+            }
+            for extra in 0..late {
+                if ledger.open_slot(100 + extra).is_ok() { holders.push(100 + extra); }
+            }
+            ledger.rebalance();
+            let promised: u32 = holders.iter().map(|&slot| ledger.limit(slot).max(ledger.held(slot))).sum();
+            prop_assert!(promised <= budget, "{} promised of {}", promised, budget);
+        }
+    }
+
+    #[test]
+    fn a_handle_that_would_get_too_little_is_refused_with_the_numbers() {
+        let mut ledger = Ledger::new(16, 100);
+        ledger.open_slot(0).unwrap();
+        let error = ledger.open_slot(1).unwrap_err();
+        assert_eq!((error.slots, error.budget), (1, 100));
+    }
+
+    #[test]
+    fn a_newcomer_grows_as_the_others_come_down() {
+        let mut ledger = Ledger::new(1000, 1000);
+        ledger.open_slot(0).unwrap();
+        let tokens: Vec<u32> = (0..900)
+            .map(|granule| ledger.open(0, granule).unwrap())
+            .collect();
+        ledger.open_slot(1).unwrap();
+        assert_eq!(ledger.room(1), 100);
+        (0..900).for_each(|granule| {
+            assert_eq!(
+                ledger.close(0, granule, tokens[granule as usize]),
+                Closed::Last
+            )
+        });
+        ledger.rebalance();
+        assert_eq!((ledger.room(0), ledger.room(1)), (500, 500));
+    }
+}

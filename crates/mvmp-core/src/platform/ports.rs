@@ -1,0 +1,244 @@
+//! Plugging ports in and out: what a port's specification becomes.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use mvmp_policy::Config;
+use mvmp_policy::config::{CAPTURE_FRAME_BYTES_DEFAULT, CaptureSpec, PortKind, PortSpec, Rate};
+use serde_json::{Value, json};
+
+use crate::capture::{CaptureSink, CaptureSource, Pacer, SinkOptions, SourceOptions};
+use crate::control::Control;
+use crate::dpdk::{Eal, EthOptions, EthPort, InterfacePort, interface};
+use crate::worker::Command;
+use crate::worker::port::{Capture, Cell, Io, Nic, Port};
+
+/// Ethernet's usual MTU with two VLAN tags.
+const FRAME_BYTES_DEFAULT: u32 = 1522;
+/// Descriptors of a NIC queue.
+const DESCRIPTORS: u16 = 512;
+
+/// The longest frame that a port has.
+pub fn max_frame(spec: &PortSpec) -> u32 {
+    spec.max_frame.unwrap_or_else(|| match &spec.kind {
+        PortKind::Capture(_) => CAPTURE_FRAME_BYTES_DEFAULT,
+        PortKind::Interface { interface } => {
+            interface::default_max_frame_bytes(interface).unwrap_or(FRAME_BYTES_DEFAULT)
+        }
+        PortKind::Devargs { .. } => FRAME_BYTES_DEFAULT,
+    })
+}
+
+/// The data room that frames of these ports need, headroom included.
+pub fn data_room(specs: &[&PortSpec], frame: u32) -> u16 {
+    let plain = frame + dpdk_sys::RTE_PKTMBUF_HEADROOM;
+    let interface = specs
+        .iter()
+        .any(|spec| matches!(spec.kind, PortKind::Interface { .. }));
+    let needed = if interface {
+        plain.max(interface::data_room_bytes(frame))
+    } else {
+        plain
+    };
+    needed
+        .max(2048 + dpdk_sys::RTE_PKTMBUF_HEADROOM)
+        .min(u16::MAX.into()) as u16
+}
+
+/// Buffers that a port's driver may keep.
+pub fn reserve(spec: &PortSpec) -> u32 {
+    match spec.kind {
+        PortKind::Capture(_) => 0,
+        _ => 2 * u32::from(DESCRIPTORS),
+    }
+}
+
+impl Control {
+    /// Makes a port that the configuration names and gives it to its worker.
+    pub(super) fn plug(&mut self, number: usize) -> Result<(), String> {
+        let io = self.open_io(number)?;
+        let cells = self.cells(number);
+        let entry = &mut self.ports[number];
+        if let Io::Nic(nic) = &io {
+            let port = nic.port();
+            entry.mac = Some(port.mac());
+            entry.mtu = port.mtu().into();
+            entry.notes = port.notes().to_vec();
+            if let Nic::Interface(interface) = nic {
+                entry.notes.extend(interface.changes().iter().cloned());
+                entry.mtu = interface.mtu();
+            }
+        }
+        for note in &entry.notes {
+            tracing::info!(port = entry.spec.name, "{note}");
+        }
+        entry.present = true;
+        entry.started = false;
+        let worker = &self.workers[entry.worker];
+        let pool_on_worker = self
+            .pools
+            .iter()
+            .filter(|pool| pool.worker == entry.worker)
+            .position(|pool| pool.id as usize == entry.pool)
+            .unwrap_or(0);
+        let port = Port::new(
+            number as u16,
+            pool_on_worker,
+            io,
+            cells,
+            Arc::clone(&entry.counters),
+        );
+        worker.tell(Command::AddPort(Box::new(port)));
+        Ok(())
+    }
+
+    fn cells(&self, number: usize) -> Vec<Cell> {
+        let name = &self.ports[number].spec.name;
+        let cell = |(device, spec): (usize, &mvmp_policy::config::DeviceSpec)| {
+            spec.receive(name).map(|rule| Cell {
+                device,
+                matcher: Arc::new(rule.compile()),
+            })
+        };
+        self.config
+            .devices
+            .iter()
+            .enumerate()
+            .filter_map(cell)
+            .collect()
+    }
+
+    fn open_io(&self, number: usize) -> Result<Io, String> {
+        let entry = &self.ports[number];
+        let pool = &self.pools[entry.pool].pool;
+        let options = EthOptions {
+            max_frame_bytes: max_frame(&entry.spec),
+            rx_descriptors: DESCRIPTORS,
+            tx_descriptors: DESCRIPTORS,
+            ..EthOptions::default()
+        };
+        let eal = Eal::get().map_err(|error| error.to_string())?;
+        match &entry.spec.kind {
+            PortKind::Devargs { devargs } => EthPort::attach(eal, devargs, options, pool)
+                .map(|port| Io::Nic(Nic::Eth(port)))
+                .map_err(|error| error.to_string()),
+            PortKind::Interface { interface } => {
+                let attached = InterfacePort::attach(eal, interface, options, pool);
+                attached
+                    .map(|port| Io::Nic(Nic::Interface(port)))
+                    .map_err(|error| error.to_string())
+            }
+            PortKind::Capture(spec) => {
+                open_capture(spec, max_frame(&entry.spec), self.lossless).map(Io::Capture)
+            }
+        }
+    }
+
+    /// Adds a port that a device names and that is not there now.
+    pub(crate) fn add_port(&mut self, name: &str, spec: &Value) -> Result<(), String> {
+        let number = self.ports.iter().position(|port| port.spec.name == name);
+        let number = number.ok_or_else(|| {
+            format!(
+                "no device names a port `{name}`; the configuration has {}",
+                self.port_names()
+            )
+        })?;
+        if self.ports[number].present {
+            return Err(format!(
+                "the port `{name}` is there already; remove it first"
+            ));
+        }
+        let config = Config::from_json(
+            &json!({ "ports": { name: spec }, "devices": { "d": { "mode": "direct", "ports": [name] } } }),
+        );
+        let new = config.map_err(|error| error.to_string())?.ports.remove(0);
+        if max_frame(&new) + dpdk_sys::RTE_PKTMBUF_HEADROOM
+            > self.pools[self.ports[number].pool]
+                .pool
+                .data_room_bytes()
+                .into()
+        {
+            return Err(format!(
+                "frames of {} bytes do not fit this domain's buffers; set `max_frame`",
+                max_frame(&new)
+            ));
+        }
+        if self.lossless && !new.is_lossless() {
+            return Err("this platform is lossless as a whole: the port must be a capture with rate = \"lossless\"".into());
+        }
+        let before = std::mem::replace(&mut self.ports[number].spec, new);
+        self.ports[number].counters.ended.set(0);
+        self.plug(number)
+            .inspect_err(|_| self.ports[number].spec = before)
+    }
+
+    fn port_names(&self) -> String {
+        self.ports
+            .iter()
+            .map(|port| port.spec.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    /// Takes a port out of service; `done` hears when it is.
+    pub(crate) fn remove_port(&mut self, name: &str, done: Sender<Result<(), String>>) {
+        let Some(number) = self.ports.iter().position(|port| port.spec.name == name) else {
+            return drop(done.send(Err(format!(
+                "there is no port `{name}`; there is {}",
+                self.port_names()
+            ))));
+        };
+        if !self.ports[number].present {
+            return drop(done.send(Err(format!("the port `{name}` is not there now"))));
+        }
+        self.ports[number].removing = Some(done);
+        self.workers[self.ports[number].worker].tell(Command::RemovePort {
+            port: number as u16,
+        });
+    }
+
+    /// A worker has given a port back; it is closed by whoever holds it, right after this.
+    pub(crate) fn port_removed(&mut self, number: usize) {
+        let entry = &mut self.ports[number];
+        entry.present = false;
+        if let Some(done) = entry.removing.take() {
+            drop(done.send(Ok(())));
+        }
+    }
+}
+
+fn open_capture(
+    spec: &CaptureSpec,
+    frame_bytes_max: u32,
+    lossless: bool,
+) -> Result<Capture, String> {
+    let source = |path| {
+        let options = SourceOptions {
+            loop_count: spec.loop_count,
+            frame_bytes_max,
+            ..SourceOptions::default()
+        };
+        CaptureSource::open(path, options).map_err(|error| error.to_string())
+    };
+    let sink = |path| {
+        CaptureSink::create(
+            path,
+            SinkOptions {
+                frame_bytes_max,
+                ..SinkOptions::default()
+            },
+        )
+        .map_err(|error| error.to_string())
+    };
+    Ok(Capture {
+        source: spec.pcap.as_ref().map(source).transpose()?,
+        sink: spec.out.as_ref().map(sink).transpose()?,
+        pacer: match spec.rate {
+            Rate::Recorded => Pacer::recorded(),
+            Rate::Pps(packets) => Pacer::per_second((packets as u64).max(1)),
+            Rate::Max | Rate::Lossless => Pacer::unpaced(),
+        },
+        lossless,
+        started: false,
+    })
+}

@@ -1,0 +1,577 @@
+//! A pool as its worker sees it: mbufs, their bytes, their records and their shares.
+//!
+//! The one room of the worker where mbuf pointers are dereferenced. Called by the worker's other
+//! rooms, which know packets as [`Item`]s. Invariants:
+//! * A buffer is in exactly one place: free, with a driver, lent (the ledger knows to whom), or in
+//!   the worker's hands between two of these.
+//! * The bytes of a lent buffer are never written.
+//! * What leaves for a driver while others still hold it leaves as an indirect mbuf.
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use mvmp_wire::Descriptor;
+use mvmp_wire::packet::{self, Headers, Link};
+use mvmp_wire::record::{FLAG_MORE, Record};
+use mvmp_wire::region::RecordRegion;
+
+use crate::counters::PoolCounters;
+use crate::dpdk::{GRANULE_SHIFT, IndirectPool, Mbuf, Pool, free_bulk};
+use crate::ledger::{Closed, Ledger};
+
+/// Packets that the worker handles at a time.
+pub const BURST: usize = 64;
+
+/// One packet in the worker's hands: where its frame is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Item {
+    pub granule: u32,
+    pub offset: u16,
+    pub length: u16,
+    pub link: u8,
+    pub hop: u8,
+}
+
+/// What a frame is, apart from its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    pub timestamp_ns: i64,
+    pub wire_length: u32,
+    pub in_port: u16,
+    pub link: Link,
+}
+
+/// Why a frame found no buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    NoBuffer,
+    TooLong,
+}
+
+/// An mbuf on its way between threads that both belong to the platform.
+#[derive(Debug)]
+pub struct Parcel {
+    mbuf: *mut Mbuf,
+    pub port: u16,
+    pub timestamp_ns: i64,
+    pub wire_length: u32,
+    pub link: Link,
+}
+
+// SAFETY: a parcel is the only holder of its mbuf, and mempools take mbufs back from any thread.
+unsafe impl Send for Parcel {}
+
+pub struct Buffers {
+    /// The pool's number in descriptors.
+    pub id: u8,
+    pub ledger: Ledger,
+    pub counters: Arc<PoolCounters>,
+    pool: Pool,
+    indirect: IndirectPool,
+    records: RecordRegion,
+    /// By granule; null where no buffer begins.
+    mbufs: Box<[*mut Mbuf]>,
+    /// By granule: an indirect mbuf may still speak of it.
+    cloned: Box<[bool]>,
+    home: Vec<*mut Mbuf>,
+    fresh: Vec<*mut Mbuf>,
+}
+
+// SAFETY: the pointers are places in the pool, which this value keeps alive; only the worker that owns it uses them.
+unsafe impl Send for Buffers {}
+
+impl Buffers {
+    pub fn new(
+        id: u8,
+        pool: Pool,
+        indirect: IndirectPool,
+        records: RecordRegion,
+        ledger: Ledger,
+        counters: Arc<PoolCounters>,
+    ) -> Self {
+        let granules = pool.granules() as usize;
+        let mut mbufs = vec![std::ptr::null_mut(); granules].into_boxed_slice();
+        for buffer in pool.mbufs() {
+            mbufs[buffer.granule as usize] = buffer.mbuf;
+        }
+        let cloned = vec![false; granules].into_boxed_slice();
+        let home = Vec::with_capacity(4 * BURST);
+        Self {
+            id,
+            ledger,
+            counters,
+            pool,
+            indirect,
+            records,
+            mbufs,
+            cloned,
+            home,
+            fresh: Vec::with_capacity(BURST),
+        }
+    }
+
+    /// Takes what a driver has received: parses, writes the records, and yields items and headers.
+    /// Mbufs that are not single, direct, sole-reference ones of this pool are copied, or freed
+    /// where that is not possible; returns how many frames were lost so, and why.
+    pub fn admit(
+        &mut self,
+        mbufs: &mut [*mut Mbuf],
+        arrival: Arrival,
+        items: &mut [Item; BURST],
+        headers: &mut [Headers; BURST],
+    ) -> (usize, [u64; 2]) {
+        let mut count = 0;
+        let mut lost = [0; 2];
+        // Looked up once, not for each packet.
+        let (pool, base, records) = (self.pool.clone(), self.pool.base(), self.records.clone());
+        let words = records.words();
+        for at in 0..mbufs.len() {
+            if let Some(&ahead) = mbufs.get(at + AHEAD) {
+                // SAFETY: `ahead` is an mbuf that the driver gave us.
+                prefetch(unsafe {
+                    (*ahead)
+                        .buf_addr
+                        .cast::<u8>()
+                        .add((*ahead).data_off as usize)
+                });
+            }
+            let mbuf = mbufs[at];
+            // SAFETY: the driver has given us this mbuf.
+            let plain = unsafe {
+                (*mbuf).nb_segs == 1
+                    && (*mbuf).refcnt == 1
+                    && pool.owns(mbuf)
+                    && (*mbuf).ol_flags & INDIRECT == 0
+            };
+            let admitted = if plain {
+                Ok(mbuf)
+            } else {
+                self.normalise(mbuf)
+            };
+            match admitted {
+                Ok(mbuf) => {
+                    items[count] = describe(base, words, mbuf, arrival, &mut headers[count]);
+                    count += 1;
+                }
+                Err(Refusal::NoBuffer) => lost[0] += 1,
+                Err(Refusal::TooLong) => lost[1] += 1,
+            }
+        }
+        (count, lost)
+    }
+
+    /// Puts a frame of the platform's own making into a fresh buffer.
+    pub fn take_in(
+        &mut self,
+        bytes: &[u8],
+        arrival: Arrival,
+        headers: &mut Headers,
+    ) -> Result<Item, Refusal> {
+        let mbuf = self.fresh_with(bytes.len(), |room| room.copy_from_slice(bytes))?;
+        Ok(self.describe(mbuf, arrival, headers))
+    }
+
+    /// The same, where `write` fills the buffer; false from it means that there was no frame.
+    pub fn take_in_with(
+        &mut self,
+        length: usize,
+        arrival: Arrival,
+        write: impl FnOnce(&mut [u8]) -> bool,
+    ) -> Result<Option<Item>, Refusal> {
+        let mut written = false;
+        let mbuf = self.fresh_with(length, |room| written = write(room))?;
+        if !written {
+            self.home.push(mbuf);
+            return Ok(None);
+        }
+        Ok(Some(self.describe(mbuf, arrival, &mut Headers::default())))
+    }
+
+    /// A copy of a buffer in a fresh one, with a record of its own.
+    pub fn copy(&mut self, item: Item) -> Option<Item> {
+        let mut record = Record::load(self.records.words(), item.granule);
+        let (from, length) = (self.frame_at(item), item.length as usize);
+        // SAFETY: the source is lent, so nobody writes it, and the fresh buffer is another one.
+        let mbuf = self
+            .fresh_with(length, |room| {
+                room.copy_from_slice(unsafe { std::slice::from_raw_parts(from, length) })
+            })
+            .ok()?;
+        let (granule, offset) = place(self.pool.base(), mbuf);
+        record.offset = offset;
+        record.store(self.records.words(), granule);
+        Some(Item {
+            granule,
+            offset,
+            ..item
+        })
+    }
+
+    fn fresh_with(
+        &mut self,
+        length: usize,
+        write: impl FnOnce(&mut [u8]),
+    ) -> Result<*mut Mbuf, Refusal> {
+        if length + HEADROOM > self.pool.data_room_bytes() as usize {
+            return Err(Refusal::TooLong);
+        }
+        if self.fresh.is_empty() {
+            let mut one = [std::ptr::null_mut(); BURST];
+            let got = self.pool.alloc_bulk(&mut one);
+            let taken = if got {
+                &one[..]
+            } else if self.pool.alloc_bulk(&mut one[..1]) {
+                &one[..1]
+            } else {
+                &[]
+            };
+            self.fresh.extend_from_slice(taken);
+        }
+        let mbuf = self.fresh.pop().ok_or(Refusal::NoBuffer)?;
+        // SAFETY: a fresh mbuf is ours alone, its data room has `length` bytes behind the headroom.
+        unsafe {
+            (*mbuf).data_len = length as u16;
+            (*mbuf).pkt_len = length as u32;
+            let start = (*mbuf).buf_addr.cast::<u8>().add((*mbuf).data_off as usize);
+            write(std::slice::from_raw_parts_mut(start, length));
+        }
+        Ok(mbuf)
+    }
+
+    /// A single buffer of our own with what a chained, shared or foreign mbuf holds.
+    fn normalise(&mut self, mbuf: *mut Mbuf) -> Result<*mut Mbuf, Refusal> {
+        // SAFETY: the driver has given us this chain; it is freed once its bytes are copied.
+        unsafe {
+            let length = (*mbuf).pkt_len as usize;
+            let copied = self.fresh_with(length, |room| {
+                let (mut at, mut segment) = (0, mbuf);
+                while !segment.is_null() && at < room.len() {
+                    let bytes = ((*segment).data_len as usize).min(room.len() - at);
+                    let start = (*segment)
+                        .buf_addr
+                        .cast::<u8>()
+                        .add((*segment).data_off as usize);
+                    std::ptr::copy_nonoverlapping(start, room.as_mut_ptr().add(at), bytes);
+                    at += bytes;
+                    segment = (*segment).next;
+                }
+                room[at..].fill(0);
+            });
+            free_bulk(&mut [mbuf]);
+            copied
+        }
+    }
+
+    fn describe(&mut self, mbuf: *mut Mbuf, arrival: Arrival, headers: &mut Headers) -> Item {
+        describe(
+            self.pool.base(),
+            self.records.words(),
+            mbuf,
+            arrival,
+            headers,
+        )
+    }
+
+    #[inline(always)]
+    fn frame_at(&self, item: Item) -> *const u8 {
+        // In bounds: items are made by `describe` and `copy`, or from records that they wrote.
+        self.pool
+            .base()
+            .wrapping_add(((item.granule as usize) << GRANULE_SHIFT) + item.offset as usize)
+    }
+
+    /// The bytes of a frame.
+    #[inline(always)]
+    pub fn frame(&self, item: Item) -> &[u8] {
+        // SAFETY: inside the pool, see `frame_at`; the buffer is lent or ours, so nobody writes it.
+        unsafe { std::slice::from_raw_parts(self.frame_at(item), item.length as usize) }
+    }
+
+    /// What was recorded of a buffer at reception.
+    #[inline(always)]
+    pub fn record(&self, granule: u32) -> Record {
+        Record::load(self.records.words(), granule)
+    }
+
+    /// The buffer that nobody holds any more is free.
+    #[inline(always)]
+    pub fn go_home(&mut self, granule: u32) {
+        bring_home(&self.mbufs, &mut self.cloned, &mut self.home, granule);
+    }
+
+    /// The mbuf of a buffer that nobody holds any more, to be sent as it is.
+    #[inline(always)]
+    pub fn leave(&mut self, granule: u32) -> Outgoing {
+        self.cloned[granule as usize] = false;
+        Outgoing(self.mbufs[granule as usize])
+    }
+
+    /// Closes the shares of a run of one slot's descriptors; what nobody holds any more is free.
+    /// Returns how many were closed, and how many refused.
+    #[inline]
+    pub fn give_back(&mut self, slot: u8, run: &[Descriptor]) -> (u64, u64) {
+        let Self {
+            ledger,
+            mbufs,
+            cloned,
+            home,
+            ..
+        } = self;
+        let mut shares = ledger.column(slot);
+        let mut refused = 0;
+        for descriptor in run {
+            match shares.close(descriptor.granule, descriptor.token) {
+                Closed::Last => bring_home(mbufs, cloned, home, descriptor.granule),
+                Closed::Shared => {}
+                Closed::Refused => refused += 1,
+            }
+        }
+        (run.len() as u64 - refused, refused)
+    }
+
+    /// Closes the shares of a run of one slot's descriptors and puts what is to be sent into `out`.
+    pub fn depart(&mut self, slot: u8, run: &[Descriptor], out: &mut Vec<*mut Mbuf>) -> Departed {
+        let Self {
+            ledger,
+            mbufs,
+            cloned,
+            indirect,
+            ..
+        } = self;
+        let mut shares = ledger.column(slot);
+        let mut departed = Departed::default();
+        for (at, descriptor) in run.iter().enumerate() {
+            if let Some(ahead) = run
+                .get(at + AHEAD)
+                .and_then(|ahead| mbufs.get(ahead.granule as usize))
+            {
+                // The driver will look at the mbuf when it frees it.
+                prefetch(ahead.cast());
+            }
+            let granule = descriptor.granule as usize;
+            match shares.close(descriptor.granule, descriptor.token) {
+                Closed::Refused => departed.refused += 1,
+                Closed::Last => {
+                    cloned[granule] = false;
+                    out.push(mbufs[granule]);
+                }
+                Closed::Shared => match clone_of(indirect, mbufs, cloned, descriptor.granule) {
+                    Some(clone) => out.push(clone.into_raw()),
+                    None => departed.no_buffer += 1,
+                },
+            }
+        }
+        departed
+    }
+
+    /// An indirect mbuf of a buffer that others still hold.
+    pub fn leave_shared(&mut self, granule: u32) -> Option<Outgoing> {
+        clone_of(&self.indirect, &self.mbufs, &mut self.cloned, granule)
+    }
+
+    /// Gives the buffers that came home back to the pool, in one go.
+    #[inline]
+    pub fn settle(&mut self) {
+        if !self.home.is_empty() {
+            // SAFETY: each was put here by `go_home` or never lent: ours alone, as allocated.
+            unsafe { self.pool.put_bulk(&mut self.home) };
+            self.home.clear();
+        }
+    }
+
+    /// Shows the gauges.
+    pub fn publish(&self) {
+        self.counters.lent.set(u64::from(self.ledger.lent()));
+        self.counters.shares.set(self.ledger.shares());
+        self.counters.kept.set(self.fresh.len() as u64);
+    }
+
+    /// Gives back all that this thread keeps aside, before it ends.
+    pub fn close(&mut self) {
+        self.home.append(&mut self.fresh);
+        self.settle();
+        self.pool.flush_cache();
+        self.indirect.flush_cache();
+    }
+}
+
+/// What became of a run that was to be sent; the rest of it is on its way.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Departed {
+    /// Descriptors whose share was not open.
+    pub refused: u64,
+    /// Others hold the buffer, and there was no mbuf for a clone.
+    pub no_buffer: u64,
+}
+
+/// Where an mbuf's frame begins in the pool at `base`.
+#[inline(always)]
+fn place(base: *const u8, mbuf: *mut Mbuf) -> (u32, u16) {
+    // SAFETY: an mbuf of this pool.
+    let (address, data_off) = unsafe { ((*mbuf).buf_addr as usize, (*mbuf).data_off) };
+    let from_base = address - base as usize;
+    (
+        (from_base >> GRANULE_SHIFT) as u32,
+        (from_base & ((1 << GRANULE_SHIFT) - 1)) as u16 + data_off,
+    )
+}
+
+/// Parses what an mbuf holds and writes its record.
+#[inline(always)]
+fn describe(
+    base: *const u8,
+    records: &[AtomicU64],
+    mbuf: *mut Mbuf,
+    arrival: Arrival,
+    headers: &mut Headers,
+) -> Item {
+    let (granule, offset) = place(base, mbuf);
+    // SAFETY: an mbuf of this pool that only we hold: nobody writes its bytes while they are parsed.
+    let (length, frame) = unsafe {
+        let start = (*mbuf).buf_addr.cast::<u8>().add((*mbuf).data_off as usize);
+        (
+            (*mbuf).data_len,
+            std::slice::from_raw_parts(start, (*mbuf).data_len as usize),
+        )
+    };
+    packet::parse_into(frame, arrival.link, headers);
+    let record = Record {
+        timestamp_ns: arrival.timestamp_ns,
+        wire_length: if arrival.wire_length == 0 {
+            length as u32
+        } else {
+            arrival.wire_length
+        },
+        flow_hash: headers.flow_hash,
+        in_port: arrival.in_port,
+        offset,
+        length,
+        link: arrival.link,
+        flags: if headers.more { FLAG_MORE } else { 0 },
+        layers: headers.layers,
+    };
+    record.store(records, granule);
+    Item {
+        granule,
+        offset,
+        length,
+        link: arrival.link as u8,
+        hop: 0,
+    }
+}
+
+#[inline(always)]
+fn bring_home(mbufs: &[*mut Mbuf], cloned: &mut [bool], home: &mut Vec<*mut Mbuf>, granule: u32) {
+    let (mbuf, cloned) = (mbufs[granule as usize], &mut cloned[granule as usize]);
+    if std::mem::replace(cloned, false) {
+        // SAFETY: our reference to it ends; an indirect one at a driver may keep it a while.
+        unsafe { free_bulk(&mut [mbuf]) };
+    } else {
+        home.push(mbuf);
+    }
+}
+
+fn clone_of(
+    indirect: &IndirectPool,
+    mbufs: &[*mut Mbuf],
+    cloned: &mut [bool],
+    granule: u32,
+) -> Option<Outgoing> {
+    let mut clone = [std::ptr::null_mut()];
+    // SAFETY: the buffer is lent, so its mbuf is live, direct and of one segment.
+    let made = unsafe { indirect.clone_bulk(&mut [mbufs[granule as usize]], &mut clone) };
+    if !made {
+        return None;
+    }
+    cloned[granule as usize] = true;
+    Some(Outgoing(clone[0]))
+}
+
+/// An mbuf on its way to a driver: must end in [`Outgoing::into_raw`] or [`Outgoing::discard`].
+#[must_use]
+pub struct Outgoing(*mut Mbuf);
+
+impl Outgoing {
+    /// For a driver's queue.
+    pub fn into_raw(self) -> *mut Mbuf {
+        self.0
+    }
+
+    /// Frees it.
+    pub fn discard(self) {
+        // SAFETY: we are its only holder.
+        unsafe { free_bulk(&mut [self.0]) };
+    }
+
+    /// For another worker.
+    pub fn into_parcel(self, port: u16, record: &Record) -> Parcel {
+        let Record {
+            timestamp_ns,
+            wire_length,
+            link,
+            ..
+        } = *record;
+        Parcel {
+            mbuf: self.0,
+            port,
+            timestamp_ns,
+            wire_length,
+            link,
+        }
+    }
+}
+
+impl Parcel {
+    /// What it carries.
+    pub fn frame(&self) -> &[u8] {
+        // SAFETY: we hold the mbuf, of one segment.
+        unsafe {
+            let start = (*self.mbuf)
+                .buf_addr
+                .cast::<u8>()
+                .add((*self.mbuf).data_off as usize);
+            std::slice::from_raw_parts(start, (*self.mbuf).data_len as usize)
+        }
+    }
+
+    /// Unpacks it.
+    pub fn open(self) -> Outgoing {
+        Outgoing(self.mbuf)
+    }
+}
+
+/// Frees mbufs that a driver did not take.
+pub fn discard_all(mbufs: &mut [*mut Mbuf]) {
+    // SAFETY: the caller collected them from `Outgoing::into_raw` and the driver left them.
+    unsafe { free_bulk(mbufs) };
+}
+
+/// How many packets ahead memory is asked for.
+const AHEAD: usize = 8;
+const HEADROOM: usize = dpdk_sys::RTE_PKTMBUF_HEADROOM as usize;
+const INDIRECT: u64 = dpdk_sys::DPDK_SYS_MBUF_F_INDIRECT | dpdk_sys::DPDK_SYS_MBUF_F_EXTERNAL;
+
+/// Asks the CPU for a cache line that will be written soon.
+#[inline(always)]
+pub fn prefetch_to_write(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch of any address is harmless; CPUs without the instruction take it for a NOP.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+/// Asks the CPU for a cache line that will be read soon.
+#[inline(always)]
+pub fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch of any address is harmless.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}

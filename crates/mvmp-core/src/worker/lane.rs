@@ -1,0 +1,190 @@
+//! Lanes: one (worker, handle) pair, and the NF side that they share.
+//!
+//! Built by control when an NF connects or opens a device, then owned by one worker until they
+//! are given back. Everything that an NF writes is read here once and checked.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use mvmp_policy::Matcher;
+use mvmp_wire::memory::Mapping;
+use mvmp_wire::region::{DownRegion, StatusRegion, UpRegion};
+use mvmp_wire::ring::{Consumer, Producer};
+use mvmp_wire::{Descriptor, MAX_HANDLES, Op};
+
+use super::buffers::{Buffers, Item, prefetch_to_write};
+use crate::counters::{DropReason, HandleCounters, NfCounters};
+
+/// No slot.
+pub const NO_SLOT: u8 = u8::MAX;
+
+/// One NF instance, as one worker sees it.
+pub struct NfLane {
+    /// The instance's number within the platform; never reused.
+    pub nf: u32,
+    pub up: UpRegion,
+    pub status: StatusRegion,
+    pub returns: Consumer,
+    pub private: Arc<Mapping>,
+    /// Write end for the platform's counterpart: the read end of the pipe that wakes this worker.
+    pub wake: OwnedFd,
+    /// Slot of each of its handles on this worker, [`NO_SLOT`] where there is none.
+    pub slots: [u8; MAX_HANDLES],
+    pub counters: Arc<NfCounters>,
+    /// It broke the protocol: nothing of it is read any more.
+    pub quarantined: bool,
+    /// A lossless stream waits for room at the head of its return ring.
+    pub blocked: bool,
+    /// Descriptors that were seen on the return ring, and asked for, at the beginning of this turn.
+    pub expected: u32,
+}
+
+/// Refused descriptors before an NF is quarantined: at a few million guesses a second, a 32-bit
+/// token would fall within minutes; this many guesses find nothing.
+pub const REFUSED_MAX: u64 = 1000;
+
+/// Descriptors in a cache line.
+pub const SLOTS_PER_LINE: usize = 4;
+
+/// One handle, as one worker sees it.
+pub struct Lane {
+    pub slot: u8,
+    pub nf: u32,
+    /// The handle's number within its NF.
+    pub handle: u8,
+    /// The device's number.
+    pub device: usize,
+    pub tx: bool,
+    pub matcher: Option<Arc<Matcher>>,
+    pub ring: Producer,
+    pub down: DownRegion,
+    pub up: UpRegion,
+    /// Write end of the pipe that wakes the NF.
+    pub wake: OwnedFd,
+    pub counters: Arc<HandleCounters>,
+    /// It receives; false once it is being closed.
+    pub receiving: bool,
+    /// The NF's index was impossible.
+    pub broken: bool,
+    /// The last sleep that was ended by a wake-up.
+    pub woken: u32,
+    /// When its first unsignalled packet came (TSC), 0 when there is none.
+    pub waiting_since: u64,
+}
+
+impl Lane {
+    /// How many packets it certainly takes now: ring and limit.
+    #[inline]
+    pub fn room(&mut self, buffers: &Buffers, wanted: u32) -> u32 {
+        match self.ring.room(self.up.rx_head(self.handle), wanted) {
+            Ok(free) => free.min(buffers.ledger.room(self.slot)),
+            Err(_) => {
+                self.broken = true;
+                0
+            }
+        }
+    }
+
+    /// Half of its ring waits for the NF, as far as the NF has said.
+    #[inline]
+    pub fn is_half_full(&mut self) -> bool {
+        let half = self.ring.capacity() / 2;
+        if self.ring.occupied() < half {
+            return false;
+        }
+        self.broken |= self.ring.refresh(self.up.rx_head(self.handle)).is_err();
+        self.ring.occupied() >= half
+    }
+
+    /// Delivers the packets that `wanted` names; each opens a share. Returns how many it took, and
+    /// those that this handle holds already (they must be delivered as copies), which are not counted yet.
+    #[inline]
+    pub fn deliver(&mut self, buffers: &mut Buffers, items: &[Item], wanted: u64) -> (u32, u64) {
+        let offered = wanted.count_ones();
+        if offered == 0 {
+            return (0, 0);
+        }
+        let ring_room = match self.ring.room(self.up.rx_head(self.handle), offered) {
+            Ok(room) => room,
+            Err(_) => {
+                self.broken = true;
+                0
+            }
+        };
+        // The lines were read by the NF's core: they are asked for while shares are opened.
+        for ahead in (0..offered.min(ring_room)).step_by(SLOTS_PER_LINE) {
+            if let Some(slot) = self.ring.slot(self.down.rx_slots(), ahead) {
+                prefetch_to_write(std::ptr::from_ref(slot).cast());
+            }
+        }
+        let limit_room = buffers.ledger.room(self.slot);
+        let room = ring_room.min(limit_room);
+        let (mut taken, mut held_already, mut left) = (0, 0u64, wanted);
+        let (pool, slots) = (buffers.id, self.down.rx_slots());
+        let mut shares = buffers.ledger.column(self.slot);
+        while left != 0 {
+            let at = left.trailing_zeros() as usize;
+            if taken == room {
+                break;
+            }
+            left &= left - 1;
+            let item = items[at];
+            match shares.open(item.granule) {
+                Some(token) => {
+                    self.ring.fill(
+                        slots,
+                        Descriptor {
+                            token,
+                            pool,
+                            granule: item.granule,
+                            offset: item.offset,
+                            length: item.length,
+                            slot: self.slot,
+                            hop: item.hop,
+                            op: Op::Deliver as u8,
+                            arg: item.link,
+                        },
+                    );
+                    taken += 1;
+                }
+                None => held_already |= 1 << at,
+            }
+        }
+        drop(shares);
+        self.finish(
+            taken,
+            left.count_ones(),
+            ring_room <= limit_room,
+            buffers.ledger.held(self.slot),
+        );
+        (taken, held_already)
+    }
+
+    #[inline(always)]
+    fn finish(&mut self, delivered: u32, dropped: u32, by_ring: bool, held: u32) {
+        let counters = &self.counters;
+        counters.offered.add(u64::from(delivered + dropped));
+        if dropped != 0 {
+            let reason = if by_ring {
+                DropReason::RingFull
+            } else {
+                DropReason::Quota
+            };
+            counters.drops.add(reason, u64::from(dropped));
+        }
+        if delivered != 0 {
+            counters.delivered.add(u64::from(delivered));
+            counters.held.set(u64::from(held));
+            self.ring.publish(self.down.rx_tail());
+        }
+    }
+}
+
+/// What a descriptor on a return ring asks for, once it was found to be well-formed.
+#[inline(always)]
+pub fn asked(descriptor: &Descriptor) -> Option<Op> {
+    match Op::from_bits(descriptor.op) {
+        Some(Op::Deliver) | None => None,
+        op => op,
+    }
+}

@@ -1,0 +1,175 @@
+//! Waiting: when a worker has nothing to do it naps, and it wakes NFs that sleep.
+//!
+//! The handshake with an NF is Dekker's: the producer publishes, fences, and reads the sleeper's
+//! word; the sleeper writes its word, fences, and looks at the ring once more. One of the two sees
+//! the other (checked with loom in `crates/mvmp-wire/tests`).
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{Ordering, fence};
+use std::time::Duration;
+
+use rustix::event::epoll;
+use rustix::time::Timespec;
+
+use super::{Worker, lane_at, wake};
+
+/// Idle turns before the first nap: traffic that comes in bursts finds the worker awake.
+const IDLE_TURNS: u32 = 256;
+/// The first nap; each further one is twice as long, up to the configured `idle_nap`.
+const FIRST_NAP_NS: u64 = 10_000;
+/// An NF that sleeps is woken when its first packet has waited so long.
+const WAKE_AFTER_NS: u64 = 50_000;
+
+pub struct Nap {
+    epoll: Option<OwnedFd>,
+    idle_turns: u32,
+    next_ns: u64,
+    most_ns: u64,
+    sleeps: u32,
+    wake_after_ticks: u64,
+    /// Reused by sweeps, so that they allocate only while it grows.
+    pub scratch: Vec<u32>,
+}
+
+impl Nap {
+    pub fn new(doorbell: &OwnedFd, most: Duration, tsc_hz: u64) -> Self {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).ok();
+        let nap = Self {
+            epoll,
+            idle_turns: 0,
+            next_ns: FIRST_NAP_NS,
+            most_ns: (most.as_nanos() as u64).max(FIRST_NAP_NS),
+            sleeps: 0,
+            wake_after_ticks: WAKE_AFTER_NS * (tsc_hz / 1_000_000) / 1000,
+            scratch: Vec::new(),
+        };
+        nap.watch(doorbell);
+        nap
+    }
+
+    /// Something that ends a nap.
+    pub fn watch(&self, fd: &OwnedFd) {
+        if let Some(epoll) = &self.epoll {
+            let data = epoll::EventData::new_u64(std::os::fd::AsRawFd::as_raw_fd(fd) as u64);
+            if let Err(error) = epoll::add(epoll, fd, data, epoll::EventFlags::IN) {
+                tracing::warn!(%error, "a wake-up pipe cannot be watched; naps still end by time");
+            }
+        }
+    }
+
+    pub fn forget(&self, fd: &OwnedFd) {
+        if let Some(epoll) = &self.epoll {
+            // An fd that was never watched is forgotten already.
+            let _ = epoll::delete(epoll, fd);
+        }
+    }
+
+    #[inline(always)]
+    pub fn busy(&mut self) {
+        self.idle_turns = 0;
+        self.next_ns = FIRST_NAP_NS;
+    }
+
+    #[inline(always)]
+    pub fn is_due(&mut self) -> bool {
+        self.idle_turns += 1;
+        if self.idle_turns < IDLE_TURNS {
+            std::hint::spin_loop();
+        }
+        self.idle_turns >= IDLE_TURNS
+    }
+
+    fn wait(&mut self) {
+        let nap = Timespec {
+            tv_sec: 0,
+            tv_nsec: self.next_ns.min(999_999_999) as _,
+        };
+        self.next_ns = (self.next_ns * 2).min(self.most_ns);
+        let Some(epoll) = &self.epoll else {
+            return std::thread::sleep(Duration::from_nanos(self.next_ns));
+        };
+        let mut events = [epoll::Event {
+            flags: epoll::EventFlags::empty(),
+            data: epoll::EventData::new_u64(0),
+        }; 16];
+        let woken = epoll::wait(epoll, &mut events, Some(&nap)).unwrap_or(0);
+        let mut drained = [0; 64];
+        for event in &events[..woken] {
+            let fd = event.data.u64() as i32;
+            #[allow(unsafe_code)]
+            // SAFETY: the fd was watched by its owner, who forgets it before closing it.
+            let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+            // A writer that is gone leaves the pipe readable for ever: do not let it keep us awake.
+            if rustix::io::read(fd.as_fd(), &mut drained).is_ok_and(|bytes| bytes == 0) {
+                let _ = epoll::delete(epoll, fd);
+            }
+        }
+    }
+}
+
+impl Worker {
+    /// Wakes NFs that sleep beside packets: half a ring, packets that wait long, or before our own nap.
+    pub(super) fn wake_nfs(&mut self, tsc: u64, idle: bool) {
+        if self.to_wake.is_empty() {
+            return;
+        }
+        let (mut at, mut fenced) = (0, false);
+        while let Some(&slot) = self.to_wake.get(at) {
+            let keep = lane_at(&mut self.lanes, slot).is_some_and(|lane| {
+                // Looking costs a cache line of the NF's and a fence: not at every turn.
+                let waited = tsc.wrapping_sub(lane.waiting_since);
+                let due = waited >= self.nap.wake_after_ticks
+                    || (waited >= self.nap.wake_after_ticks / 5 && lane.is_half_full());
+                if !idle && !due {
+                    return true;
+                }
+                if !fenced {
+                    fenced = true;
+                    // ORDERING: between our publishing of tails and our reading of sleeping words.
+                    fence(Ordering::SeqCst);
+                }
+                let sleeping = lane.up.sleeping(lane.handle).load(Ordering::Relaxed);
+                if sleeping == 0 || sleeping == lane.woken {
+                    lane.waiting_since = 0;
+                    return false;
+                }
+                lane.woken = sleeping;
+                lane.waiting_since = 0;
+                wake(lane, &self.parts.counters);
+                false
+            });
+            if keep {
+                at += 1;
+            } else {
+                self.to_wake.swap_remove(at);
+            }
+        }
+    }
+
+    /// Naps, unless something came meanwhile.
+    pub(super) fn sleep(&mut self) {
+        self.nap.sleeps = self.nap.sleeps.wrapping_add(1).max(1);
+        for nf in &self.nfs {
+            nf.status
+                .worker_sleeping()
+                .store(self.nap.sleeps, Ordering::Relaxed);
+        }
+        // ORDERING: between our sleeping words and our last look at the rings.
+        fence(Ordering::SeqCst);
+        let quiet = self.nfs.iter_mut().all(|nf| {
+            nf.quarantined
+                || nf.blocked
+                || nf
+                    .returns
+                    .available(nf.up.return_tail())
+                    .is_ok_and(|waiting| waiting == 0)
+        });
+        if quiet {
+            self.parts.counters.naps.add(1);
+            self.nap.wait();
+        }
+        for nf in &self.nfs {
+            nf.status.worker_sleeping().store(0, Ordering::Relaxed);
+        }
+    }
+}

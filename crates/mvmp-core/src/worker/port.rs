@@ -1,0 +1,333 @@
+//! A port as its worker sees it: where bursts come from and go to.
+//!
+//! Built by control, owned by the worker of its domain, given back when it is removed. A port is
+//! a DPDK port (a NIC, or what stands in for it) or a capture file, which is read and written by
+//! threads of its own.
+
+use std::sync::Arc;
+
+use mvmp_policy::Matcher;
+use mvmp_wire::Descriptor;
+use mvmp_wire::packet::Link;
+use mvmp_wire::record::Record;
+
+use super::buffers::{
+    Arrival, BURST, Buffers, Departed, Item, Outgoing, Parcel, Refusal, discard_all,
+};
+use crate::capture::{CaptureSink, CaptureSource, Pacer};
+use crate::counters::{DropReason, PortCounters};
+use crate::dpdk::{EthPort, InterfacePort, Mbuf};
+use mvmp_wire::packet::Headers;
+
+/// A DPDK port, however it was found.
+pub enum Nic {
+    /// By its devargs.
+    Eth(EthPort),
+    /// By a kernel interface's name.
+    Interface(InterfacePort),
+}
+
+impl Nic {
+    /// The DPDK port.
+    pub fn port(&self) -> &EthPort {
+        match self {
+            Self::Eth(port) => port,
+            Self::Interface(interface) => interface.port(),
+        }
+    }
+}
+
+/// A capture file that is played, written, or both.
+pub struct Capture {
+    pub source: Option<CaptureSource>,
+    pub sink: Option<CaptureSink>,
+    pub pacer: Pacer,
+    /// Keeps what it has read until all receivers have room.
+    pub lossless: bool,
+    /// Control has said that it may begin.
+    pub started: bool,
+}
+
+/// What a port is.
+pub enum Io {
+    Nic(Nic),
+    Capture(Capture),
+}
+
+/// One cell of Table 1, compiled.
+pub struct Cell {
+    pub device: usize,
+    pub matcher: Arc<Matcher>,
+}
+
+/// A port.
+pub struct Port {
+    /// Its number: the place in the configuration, as in the `in_port` column.
+    pub number: u16,
+    /// Which of the worker's pools receives its frames.
+    pub pool: usize,
+    pub io: Io,
+    /// What is received from it, and by which devices.
+    pub cells: Vec<Cell>,
+    pub counters: Arc<PortCounters>,
+    /// Its source is at the end, and all of it is dispatched.
+    pub ended: bool,
+    out: Vec<*mut Mbuf>,
+}
+
+// SAFETY: the pointers are mbufs that wait for `flush`; whoever holds the port holds them.
+#[allow(unsafe_code)]
+unsafe impl Send for Port {}
+
+/// How many outgoing mbufs wait at the most before the driver is asked.
+const OUT_MAX: usize = 64;
+
+impl Port {
+    pub fn new(
+        number: u16,
+        pool: usize,
+        io: Io,
+        cells: Vec<Cell>,
+        counters: Arc<PortCounters>,
+    ) -> Self {
+        Self {
+            number,
+            pool,
+            io,
+            cells,
+            counters,
+            ended: false,
+            out: Vec::with_capacity(2 * OUT_MAX),
+        }
+    }
+
+    /// Whether frames can be sent here without loss, and how many (captures only; NICs drop).
+    pub fn lossless_room(&self) -> usize {
+        match &self.io {
+            Io::Capture(Capture {
+                sink: Some(sink), ..
+            }) => sink.room_frames(),
+            _ => usize::MAX,
+        }
+    }
+
+    /// Receives at most `most` frames, admitted and described.
+    pub fn receive(
+        &mut self,
+        buffers: &mut Buffers,
+        most: usize,
+        now_ns: i64,
+        items: &mut [Item; BURST],
+        headers: &mut [Headers; BURST],
+    ) -> usize {
+        match &mut self.io {
+            Io::Nic(nic) => {
+                let mut mbufs = [std::ptr::null_mut(); BURST];
+                #[allow(unsafe_code)]
+                // SAFETY: queue 0 exists and only this worker receives on it.
+                let got = unsafe { nic.port().rx_burst(0, &mut mbufs[..most.min(BURST)]) };
+                if got == 0 {
+                    return 0;
+                }
+                let arrival = Arrival {
+                    timestamp_ns: now_ns,
+                    wire_length: 0,
+                    in_port: self.number,
+                    link: Link::Ethernet,
+                };
+                let (count, lost) = buffers.admit(&mut mbufs[..got], arrival, items, headers);
+                self.counters.received.add(got as u64);
+                self.counters.drops.add(DropReason::NoBuffer, lost[0]);
+                self.counters.drops.add(DropReason::TooLong, lost[1]);
+                let bytes = items[..count]
+                    .iter()
+                    .map(|item| u64::from(item.length))
+                    .sum();
+                self.counters.bytes.add(bytes);
+                count
+            }
+            Io::Capture(capture) => play(
+                capture,
+                self.number,
+                &self.counters,
+                buffers,
+                most.min(BURST),
+                now_ns,
+                items,
+                headers,
+            ),
+        }
+    }
+
+    /// The source can yield nothing more.
+    pub fn source_ended(&self) -> bool {
+        match &self.io {
+            Io::Nic(_) => false,
+            Io::Capture(capture) => capture.source.as_ref().is_none_or(CaptureSource::ended),
+        }
+    }
+
+    /// Sends a buffer that is leaving the ledger, or a clone of one that stays.
+    #[inline(always)]
+    pub fn send(&mut self, outgoing: Outgoing) {
+        self.counters.accepted.add(1);
+        self.out.push(outgoing.into_raw());
+        if self.out.len() >= OUT_MAX {
+            self.flush(false);
+        }
+    }
+
+    /// Sends what a run of one slot's descriptors names; returns how many left, and what did not.
+    #[inline]
+    pub fn send_run(&mut self, buffers: &mut Buffers, slot: u8, run: &[Descriptor]) -> Departed {
+        let waiting = self.out.len();
+        let departed = buffers.depart(slot, run, &mut self.out);
+        self.counters
+            .accepted
+            .add((self.out.len() - waiting) as u64);
+        if self.out.len() >= OUT_MAX {
+            self.flush(false);
+        }
+        departed
+    }
+
+    /// Whether frames are sent here as bytes (a capture), not as mbufs.
+    #[inline(always)]
+    pub fn is_capture(&self) -> bool {
+        matches!(self.io, Io::Capture(_))
+    }
+
+    /// Writes a frame to the capture.
+    pub fn write(&mut self, frame: &[u8], timestamp_ns: i64, wire_length: u32, link: Link) {
+        self.counters.accepted.add(1);
+        let Io::Capture(capture) = &mut self.io else {
+            return;
+        };
+        let Some(sink) = &mut capture.sink else {
+            // A capture port without `out` is a sink that counts: the frame is sent.
+            self.counters.transmitted.add(1);
+            self.counters.transmitted_bytes.add(frame.len() as u64);
+            return;
+        };
+        if sink.push(frame, timestamp_ns, wire_length, link) {
+            self.counters.transmitted.add(1);
+            self.counters.transmitted_bytes.add(frame.len() as u64);
+        } else {
+            self.counters.tx_drops.add(DropReason::TxFull, 1);
+        }
+    }
+
+    /// Takes a frame that another worker has handed over; gives it back if a lossless file has no room.
+    pub fn take_over(&mut self, parcel: Parcel, lossless: bool) -> Option<Parcel> {
+        if lossless && self.lossless_room() == 0 {
+            return Some(parcel);
+        }
+        if self.is_capture() {
+            self.write(
+                parcel.frame(),
+                parcel.timestamp_ns,
+                parcel.wire_length,
+                parcel.link,
+            );
+            parcel.open().discard();
+        } else {
+            self.send(parcel.open());
+        }
+        None
+    }
+
+    /// Gives what was sent to the driver, or to the file's thread (all of it when `idle`, else in fair portions).
+    #[inline]
+    pub fn flush(&mut self, idle: bool) {
+        match &mut self.io {
+            Io::Nic(nic) => {
+                if self.out.is_empty() {
+                    return;
+                }
+                #[allow(unsafe_code)]
+                // SAFETY: queue 0 exists, only this worker sends on it, the mbufs are ours, each of one segment.
+                let sent = unsafe { nic.port().tx_burst(0, &mut self.out) };
+                self.counters.transmitted.add(sent as u64);
+                if sent < self.out.len() {
+                    self.counters
+                        .tx_drops
+                        .add(DropReason::TxFull, (self.out.len() - sent) as u64);
+                    discard_all(&mut self.out[sent..]);
+                }
+                self.out.clear();
+            }
+            Io::Capture(capture) => {
+                if let Some(sink) = &mut capture.sink {
+                    if idle {
+                        sink.flush_chunk();
+                    } else {
+                        sink.end_round();
+                    }
+                    self.counters.unwritten.set(sink.pending());
+                }
+            }
+        }
+    }
+}
+
+/// Plays up to `most` frames of a capture.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of one port and one pool, borrowed apart"
+)]
+fn play(
+    capture: &mut Capture,
+    number: u16,
+    counters: &PortCounters,
+    buffers: &mut Buffers,
+    most: usize,
+    now_ns: i64,
+    items: &mut [Item; BURST],
+    headers: &mut [Headers; BURST],
+) -> usize {
+    let Some(source) = capture.source.as_mut().filter(|_| capture.started) else {
+        return 0;
+    };
+    let (mut count, mut bytes, mut seen) = (0, 0, 0);
+    while seen < most {
+        let Some(frame) = source.peek() else { break };
+        let timestamp_ns = frame.meta.timestamp_ns;
+        if capture.pacer.due(now_ns as u64, timestamp_ns) > 0 {
+            break;
+        }
+        let arrival = Arrival {
+            timestamp_ns,
+            wire_length: frame.meta.wire_length,
+            in_port: number,
+            link: frame.meta.link,
+        };
+        let admitted = if frame.meta.is_too_long() {
+            Err(Refusal::TooLong)
+        } else {
+            buffers.take_in(frame.bytes, arrival, &mut headers[count])
+        };
+        if matches!(admitted, Err(Refusal::NoBuffer)) && capture.lossless {
+            break;
+        }
+        bytes += u64::from(frame.meta.length);
+        seen += 1;
+        match admitted {
+            Ok(item) => {
+                items[count] = item;
+                count += 1;
+            }
+            Err(Refusal::NoBuffer) => counters.drops.add(DropReason::NoBuffer, 1),
+            Err(Refusal::TooLong) => counters.drops.add(DropReason::TooLong, 1),
+        }
+        source.advance();
+        capture.pacer.sent(now_ns as u64, timestamp_ns);
+    }
+    counters.received.add(seen as u64);
+    counters.bytes.add(bytes);
+    count
+}
+
+/// A record's facts, for a capture's writer.
+pub fn written_as(record: &Record) -> (i64, u32, Link) {
+    (record.timestamp_ns, record.wire_length, record.link)
+}

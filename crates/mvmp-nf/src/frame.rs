@@ -1,0 +1,71 @@
+//! Views of frames in the pools. An unsafe room: the only one where packet bytes become slices.
+//!
+//! Descriptors come from the platform, and are checked all the same: an unknown pool, a granule
+//! beyond the pool, a frame that leaves the mapping give no view.
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+
+use mvmp_wire::region::RecordRegion;
+use mvmp_wire::{Descriptor, GRANULE_BYTES, Mapping, Record};
+
+/// One pool, mapped read-only with its records.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) worker: u8,
+    granules: u32,
+    memory: Arc<Mapping>,
+    records: RecordRegion,
+}
+
+impl Pool {
+    pub(crate) fn new(
+        worker: u8,
+        granules: u32,
+        memory: Arc<Mapping>,
+        records: RecordRegion,
+    ) -> Self {
+        Self {
+            worker,
+            granules,
+            memory,
+            records,
+        }
+    }
+
+    /// The frame that a descriptor speaks of.
+    ///
+    /// The slice is sound only while this NF holds the descriptor's share: then neither the
+    /// platform nor anyone else writes the buffer. [`crate::Burst`] calls it for held packets
+    /// alone and lends the slice no longer than itself is borrowed.
+    #[inline(always)]
+    pub(crate) fn frame(&self, descriptor: &Descriptor) -> Option<&[u8]> {
+        if descriptor.granule >= self.granules {
+            return None;
+        }
+        let start = descriptor.granule as usize * GRANULE_BYTES + descriptor.offset as usize;
+        // SAFETY: the share that the caller holds keeps every writer off these bytes until it is
+        // returned, which needs the burst's exclusive borrow; `bytes` checks the bounds.
+        unsafe { self.memory.bytes(start, descriptor.length as usize) }
+    }
+
+    /// The record beside the buffer.
+    #[inline(always)]
+    pub(crate) fn record(&self, descriptor: &Descriptor) -> Record {
+        Record::load(self.records.words(), descriptor.granule)
+    }
+
+    /// Asks the CPU for the first cache line of a frame.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, descriptor: &Descriptor) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let start = descriptor.granule as usize * GRANULE_BYTES + descriptor.offset as usize;
+            // SAFETY: a prefetch of any address is harmless: it never faults and changes nothing.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(self.memory.base().wrapping_add(start).cast()) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = descriptor;
+    }
+}

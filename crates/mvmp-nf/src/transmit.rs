@@ -1,0 +1,226 @@
+//! Sending: packets of a burst are moved or mirrored, frames of the NF's own go by private memory.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use mvmp_wire::descriptor::ANY_PORT;
+use mvmp_wire::{Descriptor, GRANULE_BYTES, Op, PRIVATE_POOL};
+
+use crate::Interrupted;
+use crate::burst::{Burst, Room, Which, upward};
+use crate::error::NfError;
+use crate::opening::Opening;
+use crate::session::{Session, TICK};
+
+/// The first nap of a sender that waits for room, and the longest.
+const NAP: Duration = Duration::from_micros(50);
+const LONGEST_NAP: Duration = Duration::from_millis(1);
+/// Looks before the first nap.
+const YIELDS: u32 = 16;
+
+/// Gives the named packets that are still lent to `opening`'s device, in order; `skip` of them
+/// are passed over first. Returns how many the ring took; the rest stays in the burst.
+pub(crate) fn put(
+    opening: &Opening,
+    burst: &mut Burst,
+    which: &Which,
+    op: Op,
+    in_port: Option<u16>,
+    skip: usize,
+) -> Result<usize, NfError> {
+    opening.check()?;
+    if !opening.tx {
+        return Err(NfError::NotAuthorized(format!(
+            "the handle on {} is not open for sending (tx)",
+            opening.device
+        )));
+    }
+    let Some(source) = burst.opening().cloned() else {
+        return Ok(0);
+    };
+    same_session(&source, opening)?;
+    let session = &opening.session;
+    let (in_port, wanted, len) = (in_port.unwrap_or(ANY_PORT), burst.held(), burst.len());
+    let (mut taken, mut passed, mut full) = (0, 0, false);
+    let mut lane = Room::none();
+    let mut returns = session.returns();
+    which.each(len, |index| {
+        let Some(descriptor) = burst.lent(index) else {
+            return ControlFlow::Continue(());
+        };
+        if passed < skip {
+            passed += 1;
+            return ControlFlow::Continue(());
+        }
+        let worker = session.pool(descriptor.pool).map_or(0, |pool| pool.worker);
+        let room = lane.towards(&mut returns, session, worker, wanted);
+        if *room == 0 {
+            full = true;
+            return ControlFlow::Break(());
+        }
+        *room -= 1;
+        returns.fill(
+            &session.links,
+            worker,
+            upward(descriptor, source.slot, op, opening.number, in_port),
+        );
+        taken += 1;
+        if op == Op::Forward {
+            burst.leave(index);
+        }
+        ControlFlow::Continue(())
+    });
+    returns.publish(&session.links);
+    session.note_overflow(&returns);
+    drop(returns);
+    count(opening, op, taken);
+    if full && op == Op::Forward {
+        note_refused(opening, burst, which);
+    }
+    Ok(taken)
+}
+
+fn same_session(source: &Opening, target: &Opening) -> Result<(), NfError> {
+    if Arc::ptr_eq(&source.session, &target.session) {
+        return source.check();
+    }
+    source.check()?;
+    Err(NfError::config(
+        "this burst was received by another Nf; open both devices with one Nf to pass packets between them",
+    ))
+}
+
+fn count(opening: &Opening, op: Op, taken: usize) {
+    let counter = if op == Op::Mirror {
+        &opening.counters.mirrored
+    } else {
+        &opening.counters.sent
+    };
+    counter.fetch_add(taken as u64, Ordering::Relaxed);
+}
+
+#[cold]
+fn note_refused(opening: &Opening, burst: &mut Burst, which: &Which) {
+    let mut refused = 0;
+    which.each(burst.len(), |index| {
+        if burst.is_held(index) {
+            burst.note_refused(index);
+            refused += 1;
+        }
+        ControlFlow::Continue(())
+    });
+    opening
+        .counters
+        .tx_ring_full
+        .fetch_add(refused, Ordering::Relaxed);
+}
+
+/// Calls `some` until `wanted` are taken, napping while there is no room; `None` waits for ever.
+pub(crate) fn until_taken(
+    wanted: usize,
+    timeout: Option<Duration>,
+    interrupted: Interrupted,
+    mut some: impl FnMut(usize) -> Result<usize, NfError>,
+) -> Result<usize, NfError> {
+    let mut taken = some(0)?;
+    if taken >= wanted || timeout == Some(Duration::ZERO) {
+        return Ok(taken);
+    }
+    let start = Instant::now();
+    let (mut nap, mut yields, mut asked) = (NAP, 0, start);
+    while taken < wanted && timeout.is_none_or(|timeout| start.elapsed() < timeout) {
+        if yields < YIELDS {
+            yields += 1;
+            std::thread::yield_now();
+        } else {
+            std::thread::sleep(nap);
+            nap = (nap * 2).min(LONGEST_NAP);
+        }
+        if asked.elapsed() >= TICK {
+            asked = Instant::now();
+            if interrupted() {
+                return Err(NfError::Interrupted);
+            }
+        }
+        let more = some(taken)?;
+        if more > 0 {
+            (nap, yields) = (NAP, 0);
+        }
+        taken += more;
+    }
+    Ok(taken)
+}
+
+/// Copies frames to private memory and sends them from there; returns how many there was room for.
+pub(crate) fn send(opening: &Opening, frames: &[&[u8]], in_port: u8) -> Result<usize, NfError> {
+    opening.check()?;
+    if !opening.tx {
+        return Err(NfError::NotAuthorized(format!(
+            "the handle on {} is not open for sending (tx)",
+            opening.device
+        )));
+    }
+    let longest = frames.iter().map(|frame| frame.len()).max().unwrap_or(0);
+    if longest > usize::from(u16::MAX) || longest > opening.session.private.len() {
+        let room = opening.session.private.len();
+        return Err(NfError::Config {
+            message: format!(
+                "a frame of {longest} bytes is too long: the private memory has {room} bytes, a frame at most 65535"
+            ),
+            hint: Some("memory = \"…\" in [nfs.ROLE] sets the private memory".into()),
+        });
+    }
+    let session = &opening.session;
+    let worker = opening.lanes.first().map_or(0, |lane| lane.worker);
+    let mut returns = session.returns();
+    returns.reclaim_private(&session.links);
+    let mut room = returns.room(&session.links, worker, frames.len());
+    let mut taken = 0;
+    while taken < frames.len() && room > 0 {
+        let index = returns.next_index(worker);
+        let Some(at) = returns
+            .private
+            .take(frames[taken].len() as u16, worker, index)
+        else {
+            break;
+        };
+        if !session.private.copy_in(at as usize, frames[taken]) {
+            break;
+        }
+        returns.fill(
+            &session.links,
+            worker,
+            private(at, frames[taken].len() as u16, opening, in_port),
+        );
+        room -= 1;
+        taken += 1;
+    }
+    returns.publish(&session.links);
+    drop(returns);
+    count(opening, Op::Forward, taken);
+    Ok(taken)
+}
+
+/// The port to assume as input travels as the hop: docs/protocol.md.
+fn private(at: u32, length: u16, opening: &Opening, in_port: u8) -> Descriptor {
+    Descriptor {
+        token: 0,
+        pool: PRIVATE_POOL,
+        granule: at / GRANULE_BYTES as u32,
+        offset: (at % GRANULE_BYTES as u32) as u16,
+        length,
+        slot: opening.slot,
+        hop: in_port,
+        op: Op::Forward as u8,
+        arg: opening.number,
+    }
+}
+
+/// What waits for room is flushed on the way; kept here so that `Session` knows no policy of waiting.
+pub(crate) fn settle(session: &Session, deadline: Instant) {
+    while !session.flush() && session.is_connected() && Instant::now() < deadline {
+        std::thread::sleep(NAP);
+    }
+}

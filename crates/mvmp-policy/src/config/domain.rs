@@ -1,0 +1,108 @@
+//! Domains: ports that are joined by devices, and which roles can read whose packets.
+
+use super::spec::Mode;
+use super::{Config, DeviceSpec};
+
+/// Ports that are joined by devices, directly or over others: one worker, one pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Domain {
+    /// Indices into [`Config::ports`], ascending.
+    pub ports: Vec<usize>,
+    /// Indices into [`Config::devices`], ascending; rootless devices are in no domain.
+    pub devices: Vec<usize>,
+}
+
+pub(super) fn domains(config: &Config) -> Vec<Domain> {
+    // `group[port]` is the lowest port that it is joined to; few ports, so relabelling is fine.
+    let mut group: Vec<usize> = (0..config.ports.len()).collect();
+    for device in &config.devices {
+        let ports = indices(config, device);
+        let Some(lowest) = ports.iter().map(|&port| group[port]).min() else {
+            continue;
+        };
+        let joined: Vec<_> = ports.iter().map(|&port| group[port]).collect();
+        for label in &mut group {
+            if joined.contains(label) {
+                *label = lowest;
+            }
+        }
+    }
+    let firsts = (0..group.len()).filter(|&port| group[port] == port);
+    firsts.map(|first| domain(config, &group, first)).collect()
+}
+
+fn domain(config: &Config, group: &[usize], first: usize) -> Domain {
+    let devices = config.devices.iter().enumerate();
+    let inside = |device: &DeviceSpec| {
+        indices(config, device)
+            .first()
+            .is_some_and(|&port| group[port] == first)
+    };
+    Domain {
+        ports: (0..group.len())
+            .filter(|&port| group[port] == first)
+            .collect(),
+        devices: devices
+            .filter(|(_, device)| inside(device))
+            .map(|(i, _)| i)
+            .collect(),
+    }
+}
+
+fn indices(config: &Config, device: &DeviceSpec) -> Vec<usize> {
+    device
+        .ports()
+        .filter_map(|port| config.port_index(port))
+        .collect()
+}
+
+/// For each role, in the order of [`Config::nfs`]: the domains whose packets it can be handed,
+/// as indices into [`domains`], ascending. It maps their pools, and can read all that is in them.
+pub(super) fn reach(config: &Config) -> Vec<Vec<usize>> {
+    let domains = domains(config);
+    if config.platform.open {
+        return vec![(0..domains.len()).collect(); config.nfs.len()];
+    }
+    let mut reach: Vec<Vec<usize>> = vec![Vec::new(); config.nfs.len()];
+    for (role, nf) in config.nfs.iter().enumerate() {
+        for (place, domain) in domains.iter().enumerate() {
+            let receives = |&device: &usize| {
+                nf.right(&config.devices[device].name)
+                    .is_some_and(|right| right.rx)
+            };
+            if domain.devices.iter().any(receives) {
+                reach[role].push(place);
+            }
+        }
+    }
+    // Over rootless devices packets go on to others, until nothing is new.
+    while spread(config, &mut reach) {}
+    reach
+}
+
+/// One step along all rootless devices; whether anything was new.
+fn spread(config: &Config, reach: &mut [Vec<usize>]) -> bool {
+    let mut grew = false;
+    for device in config
+        .devices
+        .iter()
+        .filter(|device| device.mode == Mode::Rootless)
+    {
+        let mut sent: Vec<usize> = Vec::new();
+        for (role, nf) in config.nfs.iter().enumerate() {
+            if nf.right(&device.name).is_some_and(|right| right.tx) {
+                sent.extend(&reach[role]);
+            }
+        }
+        for (role, nf) in config.nfs.iter().enumerate() {
+            if nf.right(&device.name).is_some_and(|right| right.rx) {
+                let before = reach[role].len();
+                reach[role].extend(&sent);
+                reach[role].sort_unstable();
+                reach[role].dedup();
+                grew |= reach[role].len() > before;
+            }
+        }
+    }
+    grew
+}

@@ -1,0 +1,269 @@
+//! NFs in processes of their own that are killed under traffic, again and again: the name is free
+//! at once, what they held is at home, others miss nothing.
+//!
+//! The stream is a capture that is played for ever without loss, so that a single packet that went
+//! astray would be missed. `MVMP_KILLS` says how often each campaign kills.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use mvmp_nf::{Burst, Handle, Nf, OpenOptions};
+use mvmp_testkit::{Stage, Victim, number, send_all, serve_until};
+use rand::RngExt;
+use serde_json::Value;
+
+const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
+const KILLS_DEFAULT: u32 = 1000;
+
+fn kills() -> u32 {
+    std::env::var("MVMP_KILLS")
+        .ok()
+        .and_then(|kills| kills.parse().ok())
+        .unwrap_or(KILLS_DEFAULT)
+}
+
+/// An honest NF in this process.
+struct Bystander {
+    nf: Nf,
+    seen: Arc<AtomicU64>,
+    thread: JoinHandle<u64>,
+}
+
+impl Bystander {
+    fn new(
+        nf: Nf,
+        handle: Handle,
+        stop: &Arc<AtomicBool>,
+        mut work: impl FnMut(&mut Burst) + Send + 'static,
+    ) -> Self {
+        let seen = Arc::new(AtomicU64::new(0));
+        let (counter, stop) = (Arc::clone(&seen), Arc::clone(stop));
+        let thread = std::thread::spawn(move || {
+            serve_until(&handle, &stop, |burst| {
+                counter.fetch_add(burst.len() as u64, Ordering::Relaxed);
+                work(burst);
+            })
+        });
+        Self { nf, seen, thread }
+    }
+
+    /// One that only looks.
+    fn watching(stage: &Stage, role: &str, device: &str, stop: &Arc<AtomicBool>) -> Self {
+        let nf = stage.nf(role);
+        let handle = nf.open(device, OpenOptions::default()).unwrap();
+        Self::new(nf, handle, stop, |_| {})
+    }
+
+    /// Waits until it has received more than it had before.
+    fn await_more_than(&self, before: u64) -> u64 {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let seen = self.seen.load(Ordering::Relaxed);
+            if seen > before {
+                return seen;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the stream has stopped at {before}"
+            );
+            std::thread::yield_now();
+        }
+    }
+
+    fn end(self) -> u64 {
+        let count = self.thread.join().unwrap();
+        self.nf.close();
+        count
+    }
+}
+
+/// Kills and restarts the victim at random moments, `watcher` seeing the stream go on after each.
+fn campaign(stage: &Stage, words: &[&str], watcher: &Bystander) {
+    let start_one = || Victim::start(VICTIM, &stage.socket_of("victim"), words);
+    let (mut rng, start, kills) = (rand::rng(), Instant::now(), kills());
+    let mut victim = start_one();
+    victim.await_ready();
+    let mut seen = 0;
+    for kill in 0..kills {
+        // Most die at work, some while they are connecting.
+        if rng.random_range(0..8) != 0 {
+            if kill > 0 {
+                victim.await_ready();
+            }
+            seen = watcher.await_more_than(seen);
+        }
+        std::thread::sleep(Duration::from_micros(rng.random_range(0..3000)));
+        victim.kill();
+        // At once: the platform may not even have noticed yet.
+        victim = start_one();
+        if kill % 10 == 9 {
+            check(&stage.platform.stats());
+        }
+    }
+    victim.await_ready();
+    watcher.await_more_than(seen);
+    drop(victim);
+    println!("{kills} kills in {:.1} s", start.elapsed().as_secs_f64());
+}
+
+/// What must hold at any moment.
+fn check(stats: &Value) {
+    let victims = stats["nfs"]
+        .as_object()
+        .unwrap()
+        .values()
+        .filter(|nf| nf["role"] == "victim");
+    assert!(
+        victims.count() <= 1,
+        "the name is held once: {}",
+        stats["nfs"]
+    );
+    for nf in stats["nfs"].as_object().unwrap().values() {
+        assert_eq!(nf["quarantined"], Value::Null, "death is no breach: {nf}");
+    }
+    for pool in stats["pools"].as_array().unwrap() {
+        assert!(number(&pool["held"]) <= number(&pool["buffers"]), "{pool}");
+    }
+}
+
+/// Stops the source and waits until everything is at rest.
+fn come_to_rest(stage: &Stage) -> Value {
+    stage.await_gone("victim");
+    stage.platform.remove_port("in").unwrap();
+    let stats = stage.settle();
+    let books = stats["closed_handles"].as_array().unwrap();
+    let died: u64 = books
+        .iter()
+        .map(|handle| number(&handle["out"]["nf_died"]))
+        .sum();
+    assert!(died > 0, "the dead held something");
+    assert_eq!(
+        died,
+        number(&stats["reclaims"]["buffers"]),
+        "what was reclaimed is counted"
+    );
+    println!(
+        "dispatched {}, reclaims {}",
+        stats["ports"]["in"]["dispatched"], stats["reclaims"]
+    );
+    stats
+}
+
+fn books<'a>(stats: &'a Value, list: &str, role: &str, device: &str) -> &'a Value {
+    let books = stats[list].as_array().unwrap();
+    books
+        .iter()
+        .find(|handle| handle["role"] == role && handle["device"] == device)
+        .unwrap_or_else(|| panic!("{role} on {device}: {stats:#}"))
+}
+
+#[test]
+fn one_of_three_that_share_a_device_is_killed_over_and_over() {
+    let stage = Stage::new(
+        r#"
+[platform]
+buffers = 4096
+alive_s = 60
+[ports]
+in = { pcap = "$IN", rate = "lossless", loop = 0 }
+[devices.shared]
+mode = "direct"
+ports = ["in"]
+[nfs.one]
+devices = ["shared:rx"]
+[nfs.two]
+devices = ["shared:rx"]
+[nfs.victim]
+devices = ["shared"]
+memory = "64K"
+"#,
+    );
+    let stop = Arc::new(AtomicBool::new(false));
+    let watchers = ["one", "two"].map(|role| Bystander::watching(&stage, role, "shared", &stop));
+    campaign(
+        &stage,
+        &["victim", "shared", "--to", "shared"],
+        &watchers[0],
+    );
+    let stats = come_to_rest(&stage);
+    stop.store(true, Ordering::Release);
+    for watcher in watchers {
+        assert_eq!(
+            watcher.end(),
+            number(&stats["ports"]["in"]["dispatched"]),
+            "nobody else missed a packet"
+        );
+    }
+    let victim = books(&stats, "closed_handles", "victim", "shared");
+    assert_eq!(
+        number(&victim["out"]["sent"]),
+        number(&stats["ports"]["in"]["tx"]["accepted"]),
+        "what it sent in its lives has left"
+    );
+}
+
+#[test]
+fn the_middle_of_a_chain_with_a_mirror_is_killed_over_and_over() {
+    let stage = Stage::new(
+        r#"
+[platform]
+buffers = 4096
+alive_s = 60
+[ports]
+in = { pcap = "$IN", rate = "lossless", loop = 0 }
+[devices.feed]
+mode = "direct"
+ports = ["in"]
+[devices.a]
+mode = "rootless"
+[devices.b]
+mode = "rootless"
+[devices.c]
+mode = "rootless"
+[nfs.first]
+devices = ["feed:rx", "a:tx"]
+[nfs.victim]
+devices = ["a:rx", "b:tx", "c:tx"]
+memory = "64K"
+[nfs.third]
+devices = ["b:rx"]
+[nfs.tap]
+devices = ["c:rx"]
+[nfs.witness]
+devices = ["a:rx"]
+"#,
+    );
+    let stop = Arc::new(AtomicBool::new(false));
+    let witness = Bystander::watching(&stage, "witness", "a", &stop);
+    let [third, tap] = [("third", "b"), ("tap", "c")]
+        .map(|(role, device)| Bystander::watching(&stage, role, device, &stop));
+    let nf = stage.nf("first");
+    let (from, to) = (
+        nf.open("feed", OpenOptions::default()).unwrap(),
+        nf.open("a", OpenOptions::default()).unwrap(),
+    );
+    let first = Bystander::new(nf, from, &stop, move |burst| send_all(&to, burst));
+    campaign(
+        &stage,
+        &["victim", "a", "--to", "b", "--mirror", "c"],
+        &witness,
+    );
+    let stats = come_to_rest(&stage);
+    stop.store(true, Ordering::Release);
+    let dispatched = number(&stats["ports"]["in"]["dispatched"]);
+    assert_eq!(first.end(), dispatched);
+    assert_eq!(witness.end(), dispatched, "nobody else missed a packet");
+    let victim = books(&stats, "closed_handles", "victim", "a");
+    assert_eq!(
+        third.end(),
+        number(&victim["out"]["forwarded"]),
+        "what it passed on in its lives has arrived"
+    );
+    assert_eq!(
+        tap.end(),
+        number(&victim["out"]["mirrored"]),
+        "and so has what it mirrored"
+    );
+}

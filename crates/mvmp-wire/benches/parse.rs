@@ -1,0 +1,100 @@
+//! What parsing costs a packet: bursts of 32 frames of 64 bytes, as a port hands them over.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use etherparse::PacketBuilder;
+use mvmp_wire::packet::{Headers, Link, parse, parse_into};
+
+const BURST: u64 = 32;
+
+/// 32 flows of this shape; every frame has at least 60 bytes (64 on the cable).
+fn burst(write: impl Fn(u8) -> Vec<u8>) -> Vec<Vec<u8>> {
+    (0..BURST as u8)
+        .map(|flow| {
+            let mut frame = write(flow);
+            frame.resize(frame.len().max(60), 0);
+            frame
+        })
+        .collect()
+}
+
+fn udp4(flow: u8) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2([2; 6], [4; 6])
+        .ipv4([10, 0, 0, flow], [10, 0, 1, 2], 64)
+        .udp(1024 + u16::from(flow), 53)
+        .write(&mut frame, &[0; 18])
+        .expect("writes to memory");
+    frame
+}
+
+fn tcp4(flow: u8) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2([2; 6], [4; 6])
+        .ipv4([10, 0, 0, flow], [10, 0, 1, 2], 64)
+        .tcp(1024 + u16::from(flow), 80, 1, 512)
+        .write(&mut frame, &[])
+        .expect("writes to memory");
+    frame
+}
+
+fn tagged_udp4(flow: u8) -> Vec<u8> {
+    let mut frame = udp4(flow);
+    frame.splice(12..12, [0x81, 0, 0, 42]);
+    frame
+}
+
+fn tcp6(flow: u8) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2([2; 6], [4; 6])
+        .ipv6([flow; 16], [7; 16], 64)
+        .tcp(1024 + u16::from(flow), 80, 1, 512)
+        .write(&mut frame, &[])
+        .expect("writes to memory");
+    frame
+}
+
+fn parsing(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("parse");
+    group.throughput(Throughput::Elements(BURST));
+    let mixed = |flow: u8| {
+        if flow.is_multiple_of(2) {
+            udp4(flow)
+        } else {
+            tcp4(flow)
+        }
+    };
+    let shapes: [(&str, Vec<Vec<u8>>); 5] = [
+        ("udp4", burst(udp4)),
+        ("tcp4", burst(tcp4)),
+        ("udp4 and tcp4", burst(mixed)),
+        ("vlan udp4", burst(tagged_udp4)),
+        ("tcp6", burst(tcp6)),
+    ];
+    for (name, frames) in &shapes {
+        group.bench_function(*name, |bencher| {
+            bencher.iter(|| {
+                for frame in frames {
+                    black_box(parse(black_box(frame), Link::Ethernet));
+                }
+            });
+        });
+    }
+    // As a worker does it: the headers of a burst side by side.
+    let mut headers = [Headers::default(); BURST as usize];
+    for (name, frames) in &shapes {
+        group.bench_function(format!("{name}, into an array"), |bencher| {
+            bencher.iter(|| {
+                for (frame, headers) in black_box(frames).iter().zip(&mut headers) {
+                    parse_into(frame, Link::Ethernet, headers);
+                }
+                black_box(&mut headers);
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, parsing);
+criterion_main!(benches);

@@ -1,0 +1,251 @@
+//! From bytes to [`Headers`]: link layer, tags, and the fast path.
+//!
+//! The worker calls [`parse`] once per frame at reception, so the shape that nearly all traffic
+//! has (Ethernet, IPv4 without options, unfragmented TCP or UDP) is read from one fixed-size
+//! array after a single length check. All else takes the walk over the layers below and in
+//! [`super::network`] and [`super::transport`].
+//!
+//! Invariants: no byte outside of `frame` is read, no input panics, and the fast path says of a
+//! frame exactly what the walk says (a property test holds the two against each other).
+//! A header that is cut short yields the fields that are there; only headers whose fixed part is
+//! whole become layers, and only whole headers move `payload_offset`.
+
+use super::hash;
+use super::network::{self, ETHER_IPV4, ETHER_IPV6};
+use super::transport::{self, TCP, UDP};
+use super::{Headers, Layer, LayerKind, Link};
+
+const ETHERNET_BYTES: usize = 14;
+const TAG_BYTES: usize = 4;
+const ETHER_ARP: u16 = 0x0806;
+/// Below this an "EtherType" is the length of an 802.3 frame.
+const ETHER_TYPE_FIRST: u16 = 0x0600;
+
+/// Parses the headers of one frame. What lies beyond its first 65,535 bytes is not looked at.
+#[inline]
+pub fn parse(frame: &[u8], link: Link) -> Headers {
+    let mut headers = Headers::default();
+    parse_into(frame, link, &mut headers);
+    headers
+}
+
+/// As [`parse`], into headers that are there already; cheaper where they are kept in an array,
+/// because the fast paths write each field once, in place.
+#[inline(always)]
+pub fn parse_into(frame: &[u8], link: Link, headers: &mut Headers) {
+    if !common_case(frame, link, headers) && !opaque(frame, link, headers) {
+        *headers = walk(frame, link);
+    }
+}
+
+/// Ethernet with something in it that we do not read: LLC, or an EtherType of others; false for anything else.
+#[inline(always)]
+fn opaque(frame: &[u8], link: Link, headers: &mut Headers) -> bool {
+    if link != Link::Ethernet {
+        return false;
+    }
+    let Some(head) = frame.first_chunk::<ETHERNET_BYTES>() else {
+        return false;
+    };
+    let ether_type = u16::from_be_bytes([head[12], head[13]]);
+    if is_tag(ether_type) || matches!(ether_type, ETHER_IPV4 | ETHER_IPV6 | ETHER_ARP) {
+        return false;
+    }
+    *headers = Headers {
+        layers: [
+            Layer::new(LayerKind::Ethernet, 0),
+            Layer(0),
+            Layer(0),
+            Layer(0),
+        ],
+        ether_type: if ether_type < ETHER_TYPE_FIRST {
+            0
+        } else {
+            ether_type
+        },
+        payload_offset: ETHERNET_BYTES as u16,
+        payload_length: (frame.len().min(usize::from(u16::MAX)) - ETHERNET_BYTES) as u16,
+        ..Headers::default()
+    };
+    true
+}
+
+/// Ethernet, IPv4 of 20 bytes, not a fragment, TCP or UDP whole; false, and nothing written, for anything else.
+#[inline(always)]
+fn common_case(frame: &[u8], link: Link, headers: &mut Headers) -> bool {
+    const L3: usize = ETHERNET_BYTES;
+    const L4: usize = ETHERNET_BYTES + 20;
+    if link != Link::Ethernet {
+        return false;
+    }
+    let Some(head) = frame.first_chunk::<54>() else {
+        return false;
+    };
+    let frame_length = frame.len().min(usize::from(u16::MAX));
+    // EtherType, version and header length in one comparison, with the TOS beside them masked out.
+    let opening = u32::from_be_bytes([head[12], head[13], head[14], head[15]]);
+    let fragment = u16::from_be_bytes([head[L3 + 6], head[L3 + 7]]) & network::FRAGMENT_BITS;
+    let protocol = head[L3 + 9];
+    let unusual = ((opening & 0xffff_ff00) ^ 0x0800_4500) | u32::from(fragment);
+    if unusual != 0 || (protocol != TCP && protocol != UDP) {
+        return false;
+    }
+    let total = usize::from(u16::from_be_bytes([head[L3 + 2], head[L3 + 3]]));
+    let end = frame_length.min(ETHERNET_BYTES + total);
+    let (kind, l4_bytes, tcp_flags) = if protocol == TCP {
+        let word = u16::from_be_bytes([head[L4 + 12], head[L4 + 13]]);
+        let bytes = usize::from(word >> 12) * 4;
+        if bytes < 20 {
+            return false;
+        }
+        (LayerKind::Tcp, bytes, word & transport::FLAG_BITS)
+    } else {
+        (LayerKind::Udp, 8, 0)
+    };
+    let payload_offset = L4 + l4_bytes;
+    if end < payload_offset {
+        return false;
+    }
+    let src = u32::from_be_bytes([head[L3 + 12], head[L3 + 13], head[L3 + 14], head[L3 + 15]]);
+    let dst = u32::from_be_bytes([head[L3 + 16], head[L3 + 17], head[L3 + 18], head[L3 + 19]]);
+    let src_port = u16::from_be_bytes([head[L4], head[L4 + 1]]);
+    let dst_port = u16::from_be_bytes([head[L4 + 2], head[L4 + 3]]);
+    *headers = Headers {
+        layers: [
+            Layer::new(LayerKind::Ethernet, 0),
+            Layer::new(LayerKind::Ipv4, L3 as u16),
+            Layer::new(kind, L4 as u16),
+            Layer(0),
+        ],
+        more: false,
+        link: Link::Ethernet,
+        ether_type: ETHER_IPV4,
+        vlan: -1,
+        l3_offset: L3 as u16,
+        l4_offset: L4 as u16,
+        payload_offset: payload_offset as u16,
+        // At most the IP total length, which is a u16 itself.
+        payload_length: (end - payload_offset) as u16,
+        ip_version: 4,
+        fragment: false,
+        tcp_flags,
+        protocol: i16::from(protocol),
+        src_port: i32::from(src_port),
+        dst_port: i32::from(dst_port),
+        src,
+        dst,
+        flow_hash: hash::ipv4(src, dst, protocol, Some((src_port, dst_port))),
+    };
+    true
+}
+
+/// The general way, layer after layer.
+#[inline(never)]
+pub(super) fn walk(frame: &[u8], link: Link) -> Headers {
+    let frame = &frame[..frame.len().min(usize::from(u16::MAX))];
+    let mut walk = Walk {
+        headers: Headers {
+            link,
+            ..Headers::default()
+        },
+        layers: 0,
+        end: frame.len(),
+    };
+    match link {
+        Link::Ethernet => ethernet(&mut walk, frame),
+        Link::Ipv4 => {
+            walk.headers.ether_type = ETHER_IPV4;
+            network::ipv4(&mut walk, frame, 0);
+        }
+        Link::Ipv6 => {
+            walk.headers.ether_type = ETHER_IPV6;
+            network::ipv6(&mut walk, frame, 0);
+        }
+    }
+    let length = walk
+        .end
+        .saturating_sub(usize::from(walk.headers.payload_offset));
+    walk.headers.payload_length = length as u16;
+    walk.headers
+}
+
+/// The state of one walk: what was found, how many layers, and where the packet ends.
+pub(super) struct Walk {
+    pub(super) headers: Headers,
+    layers: usize,
+    /// One past the last byte that belongs to the innermost length field, at most the frame's end.
+    pub(super) end: usize,
+}
+
+impl Walk {
+    /// Notes a layer whose fixed header is whole.
+    pub(super) fn layer(&mut self, kind: LayerKind, offset: usize) {
+        match self.headers.layers.get_mut(self.layers) {
+            Some(layer) if offset <= usize::from(Layer::MAX_OFFSET) => {
+                *layer = Layer::new(kind, offset as u16);
+                self.layers += 1;
+            }
+            _ => {
+                self.headers.more = true;
+                // Layers are the *first* ones: after a gap nothing more is recorded.
+                self.layers = self.headers.layers.len();
+            }
+        }
+    }
+
+    /// Notes that a whole header ends here. Offsets are below 65,536: `walk` cut the frame.
+    pub(super) fn payload(&mut self, offset: usize) {
+        self.headers.payload_offset = offset as u16;
+    }
+}
+
+fn ethernet(walk: &mut Walk, frame: &[u8]) {
+    let Some(header) = frame.first_chunk::<ETHERNET_BYTES>() else {
+        return;
+    };
+    walk.layer(LayerKind::Ethernet, 0);
+    let mut offset = ETHERNET_BYTES;
+    let mut ether_type = u16::from_be_bytes([header[12], header[13]]);
+    while is_tag(ether_type)
+        && let Some(tag) = at::<TAG_BYTES>(frame, offset)
+    {
+        walk.layer(LayerKind::Vlan, offset);
+        if walk.headers.vlan < 0 {
+            walk.headers.vlan = (u16::from_be_bytes([tag[0], tag[1]]) & 0x0fff) as i16;
+        }
+        ether_type = u16::from_be_bytes([tag[2], tag[3]]);
+        offset += TAG_BYTES;
+    }
+    walk.payload(offset);
+    if ether_type < ETHER_TYPE_FIRST {
+        return;
+    }
+    walk.headers.ether_type = ether_type;
+    match ether_type {
+        ETHER_IPV4 => network::ipv4(walk, frame, offset),
+        ETHER_IPV6 => network::ipv6(walk, frame, offset),
+        ETHER_ARP => arp(walk, frame, offset),
+        _ => {}
+    }
+}
+
+const fn is_tag(ether_type: u16) -> bool {
+    matches!(ether_type, 0x8100 | 0x88a8 | 0x9100)
+}
+
+fn arp(walk: &mut Walk, frame: &[u8], offset: usize) {
+    let Some(header) = at::<8>(frame, offset) else {
+        return;
+    };
+    let end = offset + 8 + 2 * (usize::from(header[4]) + usize::from(header[5]));
+    if end <= frame.len() {
+        walk.layer(LayerKind::Arp, offset);
+        walk.payload(end);
+    }
+}
+
+/// `N` bytes from `offset` on, if the frame has them.
+#[inline(always)]
+pub(super) fn at<const N: usize>(frame: &[u8], offset: usize) -> Option<&[u8; N]> {
+    frame.get(offset..)?.first_chunk::<N>()
+}

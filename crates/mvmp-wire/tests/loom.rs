@@ -1,0 +1,180 @@
+//! All interleavings of the ring and of the sleep that goes with it, as far as loom can go.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" cargo test -p mvmp-wire --release --test loom
+//! ```
+//!
+//! A lost packet or a wrong order is a failed assertion, a lost wake-up is a deadlock, which loom reports.
+#![cfg(loom)]
+
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+use mvmp_wire::Descriptor;
+use mvmp_wire::ring::{Consumer, Producer};
+
+const CAPACITY: u32 = 2;
+
+/// The shared words of one ring and of one sleeper.
+struct Shared {
+    head: AtomicU32,
+    tail: AtomicU32,
+    slots: Vec<AtomicU64>,
+    sleeping: AtomicU32,
+    /// Bytes in the pipe.
+    pipe: Mutex<u32>,
+    written: Condvar,
+}
+
+impl Shared {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            head: AtomicU32::new(0),
+            tail: AtomicU32::new(0),
+            slots: (0..CAPACITY * 2).map(|_| AtomicU64::new(0)).collect(),
+            sleeping: AtomicU32::new(0),
+            pipe: Mutex::new(0),
+            written: Condvar::new(),
+        })
+    }
+}
+
+fn numbered(number: u32) -> Descriptor {
+    Descriptor {
+        token: number,
+        granule: number,
+        length: number as u16,
+        ..Descriptor::default()
+    }
+}
+
+fn bounded(preemptions: usize) -> loom::model::Builder {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder
+}
+
+/// Sends so many, one or two a time as there is room.
+fn produce(shared: &Shared, count: u32) {
+    let mut producer = Producer::new(CAPACITY);
+    let mut sent = 0;
+    while sent < count {
+        let room = producer.room(&shared.head, 1).expect("an honest consumer");
+        for _ in 0..room.min(count - sent) {
+            sent += 1;
+            producer.fill(&shared.slots, numbered(sent));
+        }
+        producer.publish(&shared.tail);
+        if room == 0 {
+            thread::yield_now();
+        }
+    }
+}
+
+fn consume(shared: &Shared, count: u32) -> Vec<Descriptor> {
+    let mut consumer = Consumer::new(CAPACITY);
+    let mut taken = Vec::new();
+    while taken.len() < count as usize {
+        let waiting = consumer
+            .available(&shared.tail)
+            .expect("an honest producer");
+        taken.extend((0..waiting).map(|ahead| consumer.peek(&shared.slots, ahead)));
+        consumer.advance(waiting);
+        consumer.retire(&shared.head);
+        if waiting == 0 {
+            thread::yield_now();
+        }
+    }
+    taken
+}
+
+#[test]
+fn what_is_produced_is_consumed_once_whole_and_in_order() {
+    // One more than the ring holds, twice over: each slot is used again.
+    let count = 2 * CAPACITY + 1;
+    bounded(3).check(move || {
+        let shared = Shared::new();
+        let producer = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || produce(&shared, count))
+        };
+        let taken = consume(&shared, count);
+        assert_eq!(taken, (1..=count).map(numbered).collect::<Vec<_>>());
+        producer.join().unwrap();
+    });
+}
+
+/// One packet, with the wake-up that goes with it.
+fn produce_and_wake(shared: &Shared, count: u32, fences: bool) {
+    let (mut producer, mut woken) = (Producer::new(CAPACITY), 0);
+    for number in 1..=count {
+        assert!(
+            producer.room(&shared.head, 1).expect("an honest consumer") > 0,
+            "the ring is large enough for all"
+        );
+        producer.fill(&shared.slots, numbered(number));
+        producer.publish(&shared.tail);
+        if fences {
+            fence(Ordering::SeqCst);
+        }
+        let sleeping = shared.sleeping.load(Ordering::Relaxed);
+        if sleeping != 0 && sleeping != woken {
+            woken = sleeping;
+            *shared.pipe.lock().unwrap() += 1;
+            shared.written.notify_one();
+        }
+    }
+}
+
+/// Takes so many, sleeping whenever the ring is empty.
+fn consume_asleep(shared: &Shared, count: u32, fences: bool) {
+    let (mut consumer, mut sleeps, mut taken) = (Consumer::new(CAPACITY), 0, 0);
+    while taken < count {
+        sleeps += 1;
+        shared.sleeping.store(sleeps, Ordering::Relaxed);
+        if fences {
+            fence(Ordering::SeqCst);
+        }
+        let mut waiting = consumer
+            .available(&shared.tail)
+            .expect("an honest producer");
+        if waiting == 0 {
+            let mut pipe = shared.pipe.lock().unwrap();
+            while *pipe == 0 {
+                pipe = shared.written.wait(pipe).unwrap();
+            }
+            *pipe = 0;
+            drop(pipe);
+            waiting = consumer
+                .available(&shared.tail)
+                .expect("an honest producer");
+        }
+        shared.sleeping.store(0, Ordering::Relaxed);
+        consumer.advance(waiting);
+        consumer.retire(&shared.head);
+        taken += waiting;
+    }
+}
+
+fn sleep_and_wake(fences: bool) {
+    bounded(3).check(move || {
+        let shared = Shared::new();
+        let producer = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || produce_and_wake(&shared, CAPACITY, fences))
+        };
+        consume_asleep(&shared, CAPACITY, fences);
+        producer.join().unwrap();
+    });
+}
+
+#[test]
+fn no_wake_up_is_lost() {
+    sleep_and_wake(true);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_the_fences_a_wake_up_is_lost_which_shows_that_this_model_would_see_it() {
+    sleep_and_wake(false);
+}

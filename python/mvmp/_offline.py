@@ -1,0 +1,67 @@
+"""``mvmp.offline``: a capture file through a loop over bursts, with a platform of one's own."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mvmp import _mvmp
+
+if TYPE_CHECKING:
+    from mvmp._mvmp import NfHandle
+
+_DEVICE = "offline"
+
+
+@contextmanager
+def offline(
+    pcap: str | os.PathLike[str],
+    *,
+    match: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    rate: str | float = "lossless",
+    drain_timeout: float | None = 60.0,
+) -> Iterator[NfHandle]:
+    """Opens a capture file as a device of a private platform.
+
+    Args:
+        pcap: The capture, pcap or pcapng, compressed or not as the platform reads it.
+        match: A rule; packets that do not match are not delivered.
+        out: Where what is sent is written, as pcap or pcapng by its suffix.
+        rate: "lossless" (no packet is dropped), "max", "recorded" or packets per second.
+        drain_timeout: Seconds to wait at the end for what was sent to be written; None: for ever.
+
+    Yields:
+        The handle: ``for burst in handle.bursts(256): ...``.
+
+    Raises:
+        ConfigError: The file is not there or no capture.
+        PolicyError: ``match`` is wrong.
+        TimeoutError: What was sent could not be written in time.
+    """
+    if not hasattr(_mvmp, "Platform"):
+        raise _mvmp.ConfigError("this wheel has no platform in it; install the full mvmp package")
+    if match is not None:
+        # Here the error has the rule's own line and column, not the configuration's.
+        _mvmp.Policy(match)
+    port: dict[str, Any] = {"pcap": os.fspath(pcap), "rate": rate}
+    if out is not None:
+        port["out"] = os.fspath(out)
+    configuration = {
+        "platform": {"open": True},
+        "ports": {"file": port},
+        "devices": {_DEVICE: {"mode": "direct", "ports": ["file"], "receive": {"file": match or "all"}}},
+    }
+    with tempfile.TemporaryDirectory(prefix="mvmp-") as folder:
+        socket = str(Path(folder) / "mvmp.sock")
+        with _mvmp.Platform(configuration, socket=socket) as platform:
+            with _mvmp.Nf(_DEVICE, socket=socket) as nf:
+                handle = nf.open(_DEVICE)
+                yield handle
+                ended = handle.ended
+            if ended:
+                platform.wait_drained(timeout=drain_timeout)

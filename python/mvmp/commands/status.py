@@ -1,0 +1,160 @@
+"""`mvmp status`: the counters of a running platform, as tables or as the tree of `Platform.stats()`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import Any
+
+from mvmp.commands.output import Table, add_output_option, drops_text, print_json, print_tables
+from mvmp.commands.platform_socket import add_socket_option, ask, socket_of
+
+CLEAR = "\x1b[H\x1b[2J"
+
+
+def configure(commands: Any) -> None:
+    """Adds the command's parser."""
+    parser = commands.add_parser(
+        "status",
+        help="show ports, handles, drops of a running platform",
+        description="Shows what a running platform counts: ports, handles, pools, every drop by its name.",
+    )
+    add_socket_option(parser)
+    parser.add_argument("--watch", action="store_true", help="show it again and again, until Ctrl-C")
+    parser.add_argument(
+        "-n", "--interval", type=float, default=1.0, metavar="S", help="with --watch (default: 1 s)"
+    )
+    add_output_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Shows the counters once, or until Ctrl-C."""
+    socket = socket_of(args)
+    if not args.watch:
+        show(fetch(socket), args)
+        return 0
+    try:
+        while True:
+            stats = fetch(socket)
+            if args.output == "text" and sys.stdout.isatty():
+                sys.stdout.write(CLEAR)
+            show(stats, args)
+            time.sleep(args.interval)
+    except KeyboardInterrupt:
+        return 0
+
+
+def fetch(socket: str) -> dict[str, Any]:
+    """The tree of counters."""
+    reply = ask(socket, {"type": "status"})
+    stats: dict[str, Any] = reply.get("stats", reply)
+    return stats
+
+
+def show(stats: dict[str, Any], args: argparse.Namespace) -> None:
+    """Prints one snapshot."""
+    if args.output == "json":
+        print_json(stats, lines=args.watch)
+        return
+    print(headline(stats))
+    print_tables(tables(stats))
+
+
+def headline(stats: dict[str, Any]) -> str:
+    """Version, uptime and pages in one line."""
+    platform = stats["platform"]
+    lossless = ", lossless" if platform.get("lossless") else ""
+    return f"mvmp {platform['version']}, up {platform['uptime_s']:.0f} s, {platform['pages']} pages{lossless}"
+
+
+def tables(stats: dict[str, Any]) -> list[Table]:
+    """All tables of one snapshot."""
+    return [
+        ports_table(stats),
+        handles_table("handles", stats["handles"]),
+        handles_table("closed handles", stats.get("closed_handles", [])),
+        nfs_table(stats),
+        Table(
+            "pools",
+            ("pool", "worker", "buffers", "free", "held", "in pmd"),
+            [[p.get("name", p["pool"]), *(p[k] for k in ("worker", "buffers", "free", "held", "in_pmd"))]
+             for p in stats["pools"]],
+        ),
+        Table(
+            "workers",
+            ("cpu", "loops", "busy", "naps"),
+            [[w["cpu"], w["loops"], w["busy_loops"], w["naps"]] for w in stats["workers"]],
+        ),
+        reclaims_table(stats.get("reclaims", {})),
+    ]  # fmt: skip
+
+
+def ports_table(stats: dict[str, Any]) -> Table:
+    """One row a port."""
+    rows = [
+        [
+            name,
+            "ended" if port.get("ended") else port.get("link"),
+            port["received"],
+            port["dispatched"],
+            port["tx"]["transmitted"],
+            drops_text(port["drops"]),
+            drops_text(port["tx"]["drops"]),
+        ]
+        for name, port in stats["ports"].items()
+    ]
+    return Table(
+        "ports",
+        ("port", "state", "received", "dispatched", "transmitted", "drops in", "drops out"),
+        rows,
+    )
+
+
+def handles_table(title: str, handles: list[dict[str, Any]]) -> Table:
+    """One row a handle."""
+    rows = [
+        [
+            handle["nf"],
+            handle["device"],
+            handle["delivered"],
+            handle.get("held", 0),
+            *(handle.get("out", {}).get(key, 0) for key in ("forwarded", "mirrored", "released", "sent")),
+            drops_text(handle["drops"]),
+            drops_text(handle.get("out", {}).get("drops", {})),
+        ]
+        for handle in handles
+    ]
+    columns = (
+        "nf",
+        "device",
+        "delivered",
+        "held",
+        "forwarded",
+        "mirrored",
+        "released",
+        "sent",
+        "drops in",
+        "drops out",
+    )
+    return Table(title, columns, rows)
+
+
+def nfs_table(stats: dict[str, Any]) -> Table:
+    """One row an instance."""
+    rows = [
+        [name, str(nf["pid"]), nf["alive"], nf["stuck"], nf["refused"]]
+        for name, nf in stats.get("nfs", {}).items()
+    ]
+    return Table("NFs", ("instance", "pid", "alive", "stuck", "refused descriptors"), rows)
+
+
+def reclaims_table(reclaims: dict[str, Any]) -> Table:
+    """One row, once there was something to take back."""
+    rows = (
+        [[reclaims[key] for key in ("count", "buffers", "last_us", "max_us")]]
+        if reclaims.get("count")
+        else []
+    )
+    return Table("reclaims", ("count", "buffers", "last µs", "longest µs"), rows)
