@@ -16,7 +16,7 @@ def main() -> None:
     folder, role, device_in, device_out, size = sys.argv[1:]
     os.sched_setaffinity(0, {1})
     count = 0
-    with mvmp.Nf(role, socket=f"{folder}/mvmp.sock", wait=10.0) as nf:
+    with mvmp.Nf(role, socket=folder, wait=10.0) as nf:
         handle = nf.open(device_in)
         out = handle if device_out == device_in else nf.open(device_out)
         print("ready", flush=True)

@@ -72,7 +72,8 @@ STATS: dict[str, Any] = {
             "drops": {"no_nf": 5},
             "tx": {"accepted": 3, "transmitted": 2, "drops": {"tx_full": 1}},
             "ended": True,
-            "link": "up",
+            "present": True,
+            "started": False,
         }
     },
     "devices": {"bridge0": {"mode": "bridge", "ports": ["in"]}},

@@ -52,6 +52,7 @@ pub struct Measured {
     pub facts: Value,
 }
 
+/// What the NFs written in Rust ask for at a time.
 const BURST: usize = 64;
 
 fn nf(role: &str, input: &str, output: &str, burst: usize) -> NfLine {
@@ -219,7 +220,7 @@ fn start(line: &NfLine, folder: &Path) -> Result<Started, Failure> {
 /// Measures one case once, with processes of its own.
 pub fn run(case: &Case, arguments: &Arguments) -> Result<Measured, Failure> {
     let folder = tempfile::tempdir()?;
-    let mut platform = Served::start(&case.config, folder.path())?;
+    let mut platform = Served::start(&case.config, folder.path(), &arguments.nice)?;
     let nfs = case
         .nfs
         .iter()
@@ -232,7 +233,7 @@ pub fn run(case: &Case, arguments: &Arguments) -> Result<Measured, Failure> {
     let (before, from) = platform.stats()?;
     let on_cpu_before = (worker(), all_nfs());
     let (figure, note) = if case.figure == Figure::Idle {
-        (idle::percent(&platform, &nfs), String::new())
+        idle::percent(&platform, &nfs)
     } else {
         std::thread::sleep(arguments.seconds);
         let (after, until) = platform.stats()?;

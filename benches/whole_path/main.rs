@@ -1,7 +1,8 @@
 //! Measures the whole path: port → platform → NF processes → platform → port.
 //!
 //! ```text
-//! whole_path [--seconds S] [--runs N] [--only CASE,…] [--python PYTHON] [--markdown FILE] [--no-testpmd]
+//! whole_path [--seconds S] [--runs N] [--only CASE,…] [--python PYTHON] [--markdown FILE]
+//!            [--no-testpmd] [--nice N]
 //! ```
 //!
 //! Platform and testpmd have CPU 0, all NF processes share CPU 1, ports are `net_null` with 64-byte
@@ -34,6 +35,8 @@ pub(crate) struct Arguments {
     pub(crate) python: Option<PathBuf>,
     pub(crate) markdown: Option<PathBuf>,
     pub(crate) testpmd: bool,
+    /// Priority of our sessions beside others' on the machine.
+    pub(crate) nice: String,
 }
 
 fn arguments() -> Result<Arguments, Failure> {
@@ -45,6 +48,7 @@ fn arguments() -> Result<Arguments, Failure> {
         python: None,
         markdown: None,
         testpmd: true,
+        nice: "0".into(),
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -56,6 +60,7 @@ fn arguments() -> Result<Arguments, Failure> {
             "--only" => found.only = value()?.split(',').map(str::to_owned).collect(),
             "--python" => found.python = Some(value()?.into()),
             "--markdown" => found.markdown = Some(value()?.into()),
+            "--nice" => found.nice = value()?,
             "--no-testpmd" => found.testpmd = false,
             _ => {
                 return Err(format!(
@@ -78,6 +83,7 @@ fn main() -> Result<(), Failure> {
 }
 
 fn measure(arguments: &Arguments) -> Result<(), Failure> {
+    machine::own_session(&arguments.nice);
     let cases = cases::all(arguments);
     let mut series: Vec<Series> = cases
         .iter()

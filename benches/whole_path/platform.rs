@@ -1,4 +1,4 @@
-//! The platform's process, `platform CONFIG SOCKET`, and how the measuring process speaks to it.
+//! The platform's process, `platform CONFIG SOCKET NICE`, and how the measuring process speaks to it.
 //!
 //! Lines on stdin: `stats` answers with the statistics, `finish PORT` takes the port out of
 //! service, waits until every buffer is home, checks the books and says `right` or what is wrong.
@@ -16,9 +16,11 @@ use crate::Failure;
 use crate::machine::{self, PLATFORM_CPU};
 
 pub fn serve(words: &[String]) -> Result<(), Failure> {
-    let [config, socket] = words else {
-        return Err("platform CONFIG SOCKET".into());
+    let [config, socket, nice] = words else {
+        return Err("platform CONFIG SOCKET NICE".into());
     };
+    // As a daemon is: apart from the NFs.
+    machine::own_session(nice);
     machine::pin(PLATFORM_CPU);
     let config = Config::from_toml(&std::fs::read_to_string(config)?, config)
         .map_err(|error| error.to_string())?;
@@ -132,12 +134,13 @@ pub struct Served {
 }
 
 impl Served {
-    pub fn start(config: &str, folder: &Path) -> Result<Self, Failure> {
+    pub fn start(config: &str, folder: &Path, nice: &str) -> Result<Self, Failure> {
         let file = folder.join("platform.toml");
         std::fs::write(&file, config)?;
         let mut child = Command::new(std::env::current_exe()?)
             .arg("platform")
             .args([&file, &folder.join("mvmp.sock")])
+            .arg(nice)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -67,12 +67,13 @@ pub fn markdown(
 ) -> String {
     let pages = facts["page_bytes"].as_u64().unwrap_or(0) / 1024;
     let mut text = format!(
-        "Machine: {}; DPDK {}; pages of the packet memory: {pages} KiB. Commit: {}. Runs: {}, {} s each, all cases and testpmd interleaved.\n\n",
+        "Machine: {}; DPDK {}; pages of the packet memory: {pages} KiB. Commit: {}. Runs: {}, {} s each, all cases and testpmd interleaved; priority beside other sessions (nice): {}.\n\n",
         machine::line(),
         facts["dpdk"].as_str().unwrap_or("?"),
         machine::commit(),
         arguments.runs,
         arguments.seconds.as_secs_f64(),
+        arguments.nice,
     );
     text += "| case | what (Mpps unless said otherwise) | min | median | max | ÷ testpmd (median) |\n|---|---|---|---|---|---|\n";
     if arguments.testpmd {

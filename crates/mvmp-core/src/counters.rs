@@ -79,6 +79,8 @@ reasons! {
     PortGone = "port_gone",
     /// Port out: the ring to the worker that owns the port was full.
     HandOverFull = "hand_over_full",
+    /// Port out: the file could not be written; the log says why.
+    WriteFailed = "write_failed",
 }
 
 /// A counter for each reason.
@@ -131,6 +133,8 @@ pub struct PortCounters {
     pub started: Counter,
     /// Gauge: accepted frames that the file writer has not written yet.
     pub unwritten: Counter,
+    /// Gauge: frames that were given to the file writer, which could not write them.
+    pub write_failed: Counter,
 }
 
 /// The books of a (worker, handle) pair. offered = delivered + Σ drops;

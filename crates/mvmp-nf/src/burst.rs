@@ -5,6 +5,7 @@
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use mvmp_wire::descriptor::{ANY_PORT, ReleaseReason};
 use mvmp_wire::packet::{Headers, Link, parse};
@@ -209,21 +210,30 @@ impl Burst {
         let session = &opening.session;
         let mut returns = session.returns();
         let mut lane = Room::none();
-        which.each(self.packets.len(), |index| {
-            let packet = &mut self.packets[index];
-            if packet.descriptor.token != 0 {
-                let worker = session
-                    .pool(packet.descriptor.pool)
-                    .map_or(0, |pool| pool.worker);
-                let room = lane.towards(&mut returns, session, worker, self.held);
-                returns.release(&session.links, worker, released(packet, opening.slot), room);
-                packet.descriptor.token = 0;
-                self.held -= 1;
+        if matches!(which, Which::All) {
+            // What nearly every call asks for, as a loop of its own.
+            for index in 0..self.packets.len() {
+                self.release_one(index, opening.slot, &mut lane, &mut returns, session);
             }
-            ControlFlow::Continue(())
-        });
+        } else {
+            which.each(self.packets.len(), |index| {
+                self.release_one(index, opening.slot, &mut lane, &mut returns, session);
+                ControlFlow::Continue(())
+            });
+        }
         returns.publish(&session.links);
         session.note_overflow(&returns);
+    }
+
+    #[inline(always)]
+    fn release_one<'a>(&mut self, index: usize, slot: u8, lane: &mut Room<'a>, returns: &mut Returns, session: &'a Session) {
+        let packet = &mut self.packets[index];
+        if packet.descriptor.token != 0 {
+            lane.towards(returns, session, packet.descriptor.pool, self.held);
+            returns.release(lane.worker, lane.slots, released(packet, slot), &mut lane.room);
+            packet.descriptor.token = 0;
+            self.held -= 1;
+        }
     }
 
     fn forget(&mut self, which: &Which) {
@@ -413,32 +423,36 @@ pub(crate) fn upward(
     }
 }
 
-/// The room found towards the worker at hand; asked for again only when the worker changes.
-pub(crate) struct Room {
-    worker: Option<u8>,
-    room: usize,
+/// Where packets of the pool at hand go back to, and the room there; looked up again only when the pool changes.
+pub(crate) struct Room<'a> {
+    pool: Option<u8>,
+    pub(crate) worker: u8,
+    pub(crate) slots: &'a [AtomicU64],
+    pub(crate) room: usize,
 }
 
-impl Room {
+impl<'a> Room<'a> {
     pub(crate) fn none() -> Self {
         Self {
-            worker: None,
+            pool: None,
+            worker: 0,
+            slots: &[],
             room: 0,
         }
     }
 
     #[inline(always)]
-    pub(crate) fn towards(
-        &mut self,
-        returns: &mut Returns,
-        session: &Session,
-        worker: u8,
-        wanted: usize,
-    ) -> &mut usize {
-        if self.worker != Some(worker) {
-            self.worker = Some(worker);
-            self.room = returns.room(&session.links, worker, wanted);
+    pub(crate) fn towards(&mut self, returns: &mut Returns, session: &'a Session, pool: u8, wanted: usize) {
+        if self.pool != Some(pool) {
+            self.look_up(returns, session, pool, wanted);
         }
-        &mut self.room
+    }
+
+    fn look_up(&mut self, returns: &mut Returns, session: &'a Session, pool: u8, wanted: usize) {
+        self.pool = Some(pool);
+        self.worker = session.pool(pool).map_or(0, |pool| pool.worker);
+        self.slots = session.links.get(self.worker as usize).map_or(&[], |link| link.up.return_slots());
+        self.room = returns.room(&session.links, self.worker, wanted);
+        returns.expect(self.worker, self.slots, wanted.min(self.room));
     }
 }

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use mvmp_wire::region::RecordRegion;
 use mvmp_wire::{Descriptor, GRANULE_BYTES, Mapping, Record};
@@ -68,4 +69,29 @@ impl Pool {
         #[cfg(not(target_arch = "x86_64"))]
         let _ = descriptor;
     }
+}
+
+/// Asks the CPU for a shared word's cache line, to read it soon.
+#[inline(always)]
+pub(crate) fn prefetch(word: &AtomicU64) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch of any address is harmless: it never faults and changes nothing.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(word).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = word;
+}
+
+/// Asks the CPU for a shared word's cache line, to write it soon.
+#[inline(always)]
+pub(crate) fn prefetch_to_write(word: &AtomicU64) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch of any address is harmless; CPUs without the instruction take it for a NOP.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) std::ptr::from_ref(word), options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = word;
 }

@@ -5,13 +5,15 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use mvmp_wire::Descriptor;
 use mvmp_wire::region::{StatusRegion, UpRegion};
 use mvmp_wire::ring::Producer;
 
+use crate::frame::prefetch_to_write;
 use crate::private::PrivateRing;
+use crate::rx::SLOTS_PER_LINE;
 
 /// What this NF shares with one worker.
 #[derive(Debug)]
@@ -65,14 +67,25 @@ impl Returns {
         ring.room(link, wanted)
     }
 
-    /// Puts a descriptor where [`Self::room`] was found.
+    /// Asks the CPU for the lines that the next `count` descriptors to a worker will go to: its
+    /// core has read them, and they come while the first ones are written.
+    #[inline]
+    pub(crate) fn expect(&self, worker: u8, slots: &[AtomicU64], count: usize) {
+        let Some(ring) = self.rings.get(worker as usize) else {
+            return;
+        };
+        for ahead in (0..count as u32).step_by(SLOTS_PER_LINE) {
+            if let Some(slot) = ring.producer.slot(slots, ahead) {
+                prefetch_to_write(slot);
+            }
+        }
+    }
+
+    /// Puts a descriptor where [`Self::room`] was found; `slots` are those of that worker's ring.
     #[inline(always)]
-    pub(crate) fn fill(&mut self, links: &[WorkerLink], worker: u8, descriptor: Descriptor) {
-        if let (Some(ring), Some(link)) = (
-            self.rings.get_mut(worker as usize),
-            links.get(worker as usize),
-        ) {
-            ring.producer.fill(link.up.return_slots(), descriptor);
+    pub(crate) fn fill(&mut self, worker: u8, slots: &[AtomicU64], descriptor: Descriptor) {
+        if let Some(ring) = self.rings.get_mut(worker as usize) {
+            ring.producer.fill(slots, descriptor);
             ring.fresh = true;
         }
     }
@@ -80,16 +93,10 @@ impl Returns {
     /// Puts a release into the ring, or behind it. `room` is what the caller found for this
     /// worker and has not used up.
     #[inline(always)]
-    pub(crate) fn release(
-        &mut self,
-        links: &[WorkerLink],
-        worker: u8,
-        descriptor: Descriptor,
-        room: &mut usize,
-    ) {
+    pub(crate) fn release(&mut self, worker: u8, slots: &[AtomicU64], descriptor: Descriptor, room: &mut usize) {
         if *room > 0 {
             *room -= 1;
-            self.fill(links, worker, descriptor);
+            self.fill(worker, slots, descriptor);
         } else if let Some(ring) = self.rings.get_mut(worker as usize) {
             ring.overflow.push_back(descriptor);
         }
@@ -231,7 +238,7 @@ mod tests {
         let mut consumer = Consumer::new(4);
         let mut room = returns.room(&links, 0, 10);
         for number in 1..=10 {
-            returns.release(&links, 0, numbered(number), &mut room);
+            returns.release(0, links[0].up.return_slots(), numbered(number), &mut room);
         }
         returns.publish(&links);
         assert!(returns.has_overflow());
@@ -259,7 +266,7 @@ mod tests {
             let index = returns.next_index(0);
             assert!(returns.private.take(64, 0, index).is_some());
             assert!(returns.room(&links, 0, 1) > 0);
-            returns.fill(&links, 0, numbered(7));
+            returns.fill(0, links[0].up.return_slots(), numbered(7));
         }
         returns.publish(&links);
         returns.reclaim_private(&links);
@@ -283,7 +290,7 @@ mod tests {
                 .worker_sleeping()
                 .store(sleep, Ordering::SeqCst);
             let mut room = returns.room(&links, 0, 1);
-            returns.release(&links, 0, numbered(1), &mut room);
+            returns.release(0, links[0].up.return_slots(), numbered(1), &mut room);
             returns.publish(&links);
             rustix::io::read(&read, &mut [0_u8; 16]).unwrap_or(0)
         };

@@ -11,10 +11,14 @@ use mvmp_wire::ring::Consumer;
 
 use crate::burst::Burst;
 use crate::error::NfError;
+use crate::frame::prefetch;
 use crate::opening::Opening;
 
 /// How long a handle that the platform has closed waits for the platform's reason.
 const REASON: Duration = Duration::from_millis(300);
+
+/// Descriptors in a cache line.
+pub(crate) const SLOTS_PER_LINE: usize = 4;
 
 /// What a look at the rings shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +36,8 @@ pub(crate) struct RxSide {
     sleep: u32,
     /// Waits that shall not yield, because the CPU was kept for long.
     pub(crate) no_yields: u32,
+    /// At the last yield another process took the CPU and handed it back.
+    pub(crate) shares_cpu: bool,
 }
 
 impl RxSide {
@@ -46,7 +52,7 @@ impl RxSide {
             consumers,
             turn: 0,
             sleep: 0,
-            no_yields: 0,
+            no_yields: 0, shares_cpu: false,
         }
     }
 
@@ -73,6 +79,12 @@ impl RxSide {
             let count = waiting.min(u32::try_from(left).unwrap_or(u32::MAX));
             if count > 0 {
                 let slots = lane.down.rx_slots();
+                // The worker's core has written them: all lines are on their way before the first is read.
+                for ahead in (0..count).step_by(SLOTS_PER_LINE) {
+                    if let Some(slot) = consumer.slot(slots, ahead) {
+                        prefetch(slot);
+                    }
+                }
                 burst.extend((0..count).map(|ahead| consumer.peek(slots, ahead)));
                 consumer.advance(count);
                 consumer.retire(

@@ -30,8 +30,9 @@ const ANSWER: Duration = Duration::from_secs(30);
 
 const LIVE: u8 = 0;
 const CLOSING: u8 = 1;
-const CLOSED: u8 = 2;
-const LOST: u8 = 3;
+const LOST: u8 = 2;
+// The highest, for the control thread finds the connection gone then too: that is no loss.
+const CLOSED: u8 = 3;
 
 /// An answer with its file descriptors.
 pub(crate) type Answer = (FromPlatform, Vec<OwnedFd>);

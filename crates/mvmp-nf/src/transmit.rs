@@ -46,7 +46,7 @@ pub(crate) fn put(
     let (mut taken, mut passed, mut full) = (0, 0, false);
     let mut lane = Room::none();
     let mut returns = session.returns();
-    which.each(len, |index| {
+    let mut put_one = |index: usize| {
         let Some(descriptor) = burst.lent(index) else {
             return ControlFlow::Continue(());
         };
@@ -54,16 +54,15 @@ pub(crate) fn put(
             passed += 1;
             return ControlFlow::Continue(());
         }
-        let worker = session.pool(descriptor.pool).map_or(0, |pool| pool.worker);
-        let room = lane.towards(&mut returns, session, worker, wanted);
-        if *room == 0 {
+        lane.towards(&mut returns, session, descriptor.pool, wanted);
+        if lane.room == 0 {
             full = true;
             return ControlFlow::Break(());
         }
-        *room -= 1;
+        lane.room -= 1;
         returns.fill(
-            &session.links,
-            worker,
+            lane.worker,
+            lane.slots,
             upward(descriptor, source.slot, op, opening.number, in_port),
         );
         taken += 1;
@@ -71,7 +70,17 @@ pub(crate) fn put(
             burst.leave(index);
         }
         ControlFlow::Continue(())
-    });
+    };
+    if matches!(which, Which::All) {
+        // What nearly every call asks for, as a loop of its own.
+        for index in 0..len {
+            if put_one(index).is_break() {
+                break;
+            }
+        }
+    } else {
+        which.each(len, put_one);
+    }
     returns.publish(&session.links);
     session.note_overflow(&returns);
     drop(returns);
@@ -176,6 +185,7 @@ pub(crate) fn send(opening: &Opening, frames: &[&[u8]], in_port: u8) -> Result<u
     let worker = opening.lanes.first().map_or(0, |lane| lane.worker);
     let mut returns = session.returns();
     returns.reclaim_private(&session.links);
+    let slots = session.links.get(worker as usize).map_or(&[][..], |link| link.up.return_slots());
     let mut room = returns.room(&session.links, worker, frames.len());
     let mut taken = 0;
     while taken < frames.len() && room > 0 {
@@ -189,9 +199,7 @@ pub(crate) fn send(opening: &Opening, frames: &[&[u8]], in_port: u8) -> Result<u
         if !session.private.copy_in(at as usize, frames[taken]) {
             break;
         }
-        returns.fill(
-            &session.links,
-            worker,
+        returns.fill(worker, slots,
             private(at, frames[taken].len() as u16, opening, in_port),
         );
         room -= 1;

@@ -17,6 +17,10 @@ const YIELDS: u32 = 4;
 /// Other NFs hand the CPU back within some 100 µs; who keeps it longer than this uses up its
 /// time slice. Sleeping is better then: the scheduler lets a sleeper that wakes go first.
 const FOREIGN_SLICE: Duration = Duration::from_millis(1);
+/// A yield that found nobody to yield to is over by then.
+const YIELD_TO_NOBODY: Duration = Duration::from_micros(2);
+/// Looks where others wait for this CPU: while we spin, their rings fill.
+const SPINS_SHARED: u32 = 8;
 /// So many waits do without yielding after that.
 const UNYIELDING: u32 = 1000;
 /// While releases wait for room nobody wakes us when there is some.
@@ -43,14 +47,15 @@ pub(crate) fn wait<S: DerefMut<Target = RxSide>>(
 ) -> Result<Wait, NfError> {
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let yields = sides.first_mut().map_or(0, |side| side.yields(YIELDS));
-    for round in 0..SPINS + yields {
+    let spins = if sides.iter().any(|side| side.shares_cpu) { SPINS_SHARED } else { SPINS };
+    for round in 0..spins + yields {
         if let Some(seen) = look(sides)? {
             return Ok(seen);
         }
         if timeout == Some(Duration::ZERO) {
             return Ok(Wait::TimedOut);
         }
-        if round < SPINS {
+        if round < spins {
             std::hint::spin_loop();
         } else if !offer_cpu(sides) {
             break;
@@ -69,7 +74,9 @@ pub(crate) fn wait<S: DerefMut<Target = RxSide>>(
 fn offer_cpu<S: DerefMut<Target = RxSide>>(sides: &mut [S]) -> bool {
     let offered = Instant::now();
     std::thread::yield_now();
-    if offered.elapsed() < FOREIGN_SLICE {
+    let away = offered.elapsed();
+    sides.iter_mut().for_each(|side| side.shares_cpu = away > YIELD_TO_NOBODY);
+    if away < FOREIGN_SLICE {
         return true;
     }
     sides

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use serde_json::Value;
 
-use crate::errors::{Closed, Error, Place, config_error};
+use crate::errors::{self, Closed, Error, Place, config_error};
 use crate::signals::PLATFORMS;
 
 /// Adds everything here to the module.
@@ -167,6 +167,7 @@ impl Platform {
         let started = py.detach(|| mvmp_core::Platform::start(config, &options));
         let inner = started.map_err(|error| match error {
             StartError::Socket { .. } => PyOSError::new_err(error.to_string()),
+            StartError::Port { .. } => errors::ConfigError::new_err(error.to_string()),
             _ => Error::new_err(error.to_string()),
         })?;
         PLATFORMS.fetch_add(1, Ordering::Relaxed);
@@ -355,6 +356,7 @@ fn log_to_stderr(level: &str) -> PyResult<()> {
         .with_max_level(level)
         .with_writer(std::io::stderr)
         .with_target(false)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .try_init();
     Ok(())
 }

@@ -276,3 +276,17 @@ fn a_platform_starts_and_stops_many_times_in_one_process() {
         send_all(&handle, &mut burst);
     }
 }
+
+#[test]
+fn a_full_disk_is_a_named_drop_and_the_stream_still_ends() {
+    let stage = Stage::new(&BRIDGE.replace("$DIR/out.pcapng", "/dev/full"));
+    let nf = stage.nf("wire");
+    let bridge = nf.open("bridge0", OpenOptions::default()).unwrap();
+    let count = serve(&bridge, |burst| send_all(&bridge, burst));
+    let out = &stage.settle()["ports"]["out"];
+    assert_eq!(number(&out["tx"]["drops"]["write_failed"]), count);
+    assert!(
+        out["notes"][0].as_str().unwrap().contains("/dev/full"),
+        "{out}"
+    );
+}

@@ -80,9 +80,9 @@ impl Bystander {
 }
 
 /// Kills and restarts the victim at random moments, `watcher` seeing the stream go on after each.
-fn campaign(stage: &Stage, words: &[&str], watcher: &Bystander) {
+fn campaign(stage: &Stage, words: &[&str], watcher: &Bystander, kills: u32) {
     let start_one = || Victim::start(VICTIM, &stage.socket_of("victim"), words);
-    let (mut rng, start, kills) = (rand::rng(), Instant::now(), kills());
+    let (mut rng, start) = (rand::rng(), Instant::now());
     let mut victim = start_one();
     victim.await_ready();
     let mut seen = 0;
@@ -128,10 +128,12 @@ fn check(stats: &Value) {
     }
 }
 
-/// Stops the source and waits until everything is at rest.
-fn come_to_rest(stage: &Stage) -> Value {
+/// Stops the sources and waits until everything is at rest.
+fn come_to_rest(stage: &Stage, sources: &[&str]) -> Value {
     stage.await_gone("victim");
-    stage.platform.remove_port("in").unwrap();
+    sources
+        .iter()
+        .for_each(|source| stage.platform.remove_port(source).unwrap());
     let stats = stage.settle();
     let books = stats["closed_handles"].as_array().unwrap();
     let died: u64 = books
@@ -146,9 +148,17 @@ fn come_to_rest(stage: &Stage) -> Value {
     );
     println!(
         "dispatched {}, reclaims {}",
-        stats["ports"]["in"]["dispatched"], stats["reclaims"]
+        dispatched(&stats, sources),
+        stats["reclaims"]
     );
     stats
+}
+
+fn dispatched(stats: &Value, sources: &[&str]) -> u64 {
+    sources
+        .iter()
+        .map(|source| number(&stats["ports"][source]["dispatched"]))
+        .sum()
 }
 
 fn books<'a>(stats: &'a Value, list: &str, role: &str, device: &str) -> &'a Value {
@@ -186,8 +196,9 @@ memory = "64K"
         &stage,
         &["victim", "shared", "--to", "shared"],
         &watchers[0],
+        kills(),
     );
-    let stats = come_to_rest(&stage);
+    let stats = come_to_rest(&stage, &["in"]);
     stop.store(true, Ordering::Release);
     for watcher in watchers {
         assert_eq!(
@@ -249,10 +260,11 @@ devices = ["a:rx"]
         &stage,
         &["victim", "a", "--to", "b", "--mirror", "c"],
         &witness,
+        kills(),
     );
-    let stats = come_to_rest(&stage);
+    let stats = come_to_rest(&stage, &["in"]);
     stop.store(true, Ordering::Release);
-    let dispatched = number(&stats["ports"]["in"]["dispatched"]);
+    let dispatched = dispatched(&stats, &["in"]);
     assert_eq!(first.end(), dispatched);
     assert_eq!(witness.end(), dispatched, "nobody else missed a packet");
     let victim = books(&stats, "closed_handles", "victim", "a");
@@ -265,5 +277,87 @@ devices = ["a:rx"]
         tap.end(),
         number(&victim["out"]["mirrored"]),
         "and so has what it mirrored"
+    );
+}
+
+/// Two CPUs that this process may use.
+fn two_cpus() -> Option<(usize, usize)> {
+    let allowed = rustix::thread::sched_getaffinity(None).ok()?;
+    let mut cpus = (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu));
+    Some((cpus.next()?, cpus.next()?))
+}
+
+#[test]
+fn an_nf_that_two_workers_feed_is_killed_over_and_over() {
+    let Some((one, other)) = two_cpus() else {
+        return eprintln!("SKIP: two workers need two CPUs");
+    };
+    let stage = Stage::new(
+        &r#"
+[platform]
+buffers = 4096
+alive_s = 60
+workers = [ONE, OTHER]
+[ports]
+left = { pcap = "$IN", rate = "lossless", loop = 0, wait_for = ["first", "second"] }
+right = { pcap = "$IN", rate = "lossless", loop = 0, wait_for = ["first", "second"] }
+[devices.feed_left]
+mode = "direct"
+ports = ["left"]
+[devices.feed_right]
+mode = "direct"
+ports = ["right"]
+[devices.a]
+mode = "rootless"
+[devices.b]
+mode = "rootless"
+[nfs.first]
+devices = ["feed_left:rx", "a:tx"]
+[nfs.second]
+devices = ["feed_right:rx", "a:tx"]
+[nfs.victim]
+devices = ["a:rx", "feed_left:tx", "b:tx"]
+memory = "64K"
+[nfs.tap]
+devices = ["b:rx"]
+[nfs.witness]
+devices = ["a:rx"]
+"#
+        .replace("ONE", &one.to_string())
+        .replace("OTHER", &other.to_string()),
+    );
+    let stop = Arc::new(AtomicBool::new(false));
+    let witness = Bystander::watching(&stage, "witness", "a", &stop);
+    let tap = Bystander::watching(&stage, "tap", "b", &stop);
+    let feeders = [("first", "feed_left"), ("second", "feed_right")].map(|(role, device)| {
+        let nf = stage.nf(role);
+        let (from, to) = (
+            nf.open(device, OpenOptions::default()).unwrap(),
+            nf.open("a", OpenOptions::default()).unwrap(),
+        );
+        Bystander::new(nf, from, &stop, move |burst| send_all(&to, burst))
+    });
+    // What came from the right is handed over to the left one's worker: the way out of one port.
+    campaign(
+        &stage,
+        &["victim", "a", "--to", "feed_left", "--mirror", "b"],
+        &witness,
+        kills() / 4,
+    );
+    let stats = come_to_rest(&stage, &["left", "right"]);
+    stop.store(true, Ordering::Release);
+    let fed: u64 = feeders.map(Bystander::end).into_iter().sum();
+    assert_eq!(fed, dispatched(&stats, &["left", "right"]));
+    assert_eq!(witness.end(), fed, "nobody else missed a packet");
+    let victim = books(&stats, "closed_handles", "victim", "a");
+    assert_eq!(
+        number(&stats["ports"]["left"]["tx"]["accepted"]),
+        number(&victim["out"]["sent"]),
+        "what it sent in its lives has left"
+    );
+    assert_eq!(
+        tap.end(),
+        number(&victim["out"]["mirrored"]),
+        "and what it mirrored has arrived"
     );
 }

@@ -291,11 +291,10 @@ fn a_stale_token_is_refused() {
 #[test]
 fn another_nfs_share_is_refused_even_with_its_slot_and_its_token() {
     let scene = Scene::new();
-    let (liar, mine) = scene.liar_at_work();
     // The other NF is ours too, so that the test knows its tokens: the platform sees two.
-    let other = LyingNf::connect(&scene.stage.socket_of("other"), "other");
+    let mut other = LyingNf::connect(&scene.stage.socket_of("other"), "other");
     let mut theirs = other.open("shared");
-    let (mut liar, mut mine) = (liar, mine);
+    let (mut liar, mut mine) = scene.liar_at_work();
     let own = liar.take(&mut mine, u32::MAX);
     let foreign = other.take(&mut theirs, 16);
     assert!(liar.present(&own.iter().map(releasing).collect::<Vec<_>>()));
@@ -320,7 +319,6 @@ fn another_nfs_share_is_refused_even_with_its_slot_and_its_token() {
         lies.len() as u64
     );
     // They are still the other's to give back.
-    let mut other = other;
     assert!(other.present(&foreign.iter().map(releasing).collect::<Vec<_>>()));
     assert_eq!(
         number(&scene.stage.platform.stats()["nfs"]["other/0"]["refused"]),

@@ -88,7 +88,7 @@ pub fn probe_seals() -> Result<(), String> {
         Ok(true) => Ok(()),
         Ok(false) => Err("this kernel accepts F_SEAL_FUTURE_WRITE but does not enforce it".into()),
         Err(error) => Err(format!(
-            "this kernel cannot seal memory against later writers (Linux 5.1 is needed): {error}"
+            "this kernel cannot seal memory against later writers (Linux 5.14 is needed): {error}"
         )),
     }
 }

@@ -71,7 +71,7 @@ def seals(known: object) -> Finding:
         "seals",
         "missing",
         f"{kernel}: F_SEAL_FUTURE_WRITE: {refusal}",
-        "boot a kernel of 5.1 or later",
+        "boot a kernel of 5.14 or later",
     )
 
 

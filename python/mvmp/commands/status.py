@@ -96,7 +96,7 @@ def ports_table(stats: dict[str, Any]) -> Table:
     rows = [
         [
             name,
-            "ended" if port.get("ended") else port.get("link"),
+            port_state(port),
             port["received"],
             port["dispatched"],
             port["tx"]["transmitted"],
@@ -158,3 +158,12 @@ def reclaims_table(reclaims: dict[str, Any]) -> Table:
         else []
     )
     return Table("reclaims", ("count", "buffers", "last µs", "longest µs"), rows)
+
+
+def port_state(port: dict[str, Any]) -> str:
+    """What a port is doing, in one word."""
+    if not port["present"]:
+        return "removed"
+    if port["ended"]:
+        return "ended"
+    return "playing" if port["started"] else "up"

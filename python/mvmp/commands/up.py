@@ -124,11 +124,12 @@ def run(args: argparse.Namespace) -> int:
     ):
         announce(platform, args)
         code = wait(platform, signals, until_drained=args.until_drained)
-        stats = platform.stats()
+        stats: dict[str, Any] | None = platform.stats()
     if args.output == "json":
         print_json({"event": "stopped", "stats": stats}, lines=True)
     else:
-        print(summary(stats), flush=True)
+        # After `mvmp down` the platform has gone with its counters.
+        print(summary(stats) if stats else "stopped by `mvmp down`", flush=True)
     return code
 
 
@@ -136,7 +137,7 @@ def announce(platform: Platform, args: argparse.Namespace) -> None:
     """Who and where, then `ready`; over `--ready-fd` too, for the process that waits there."""
     facts = platform.facts()
     stats = platform.stats()
-    ready = {
+    ready: dict[str, Any] = {
         "event": "ready",
         "pid": os.getpid(),
         "socket": platform.socket,

@@ -290,6 +290,7 @@ impl WriteBehind {
 
     fn write(&mut self, chunk: &Chunk) {
         for frame in chunk.iter() {
+            self.written += 1;
             let Some(writer) = &mut self.writer else {
                 self.shared.lost.fetch_add(1, Ordering::Relaxed);
                 continue;
@@ -301,7 +302,6 @@ impl WriteBehind {
                 self.fail(error);
             }
         }
-        self.written += chunk.len() as u64;
     }
 
     /// Flushes, then says so.
@@ -315,8 +315,10 @@ impl WriteBehind {
         self.shared.settled.store(self.written, Ordering::Release);
     }
 
+    /// Whatever was written since the last flush may be lost with it: it is counted so.
     fn fail(&mut self, error: CaptureError) {
-        self.shared.lost.fetch_add(1, Ordering::Relaxed);
+        let unflushed = self.written - self.shared.settled.load(Ordering::Relaxed);
+        self.shared.lost.fetch_add(unflushed, Ordering::Relaxed);
         self.shared.fault.put(error);
         self.writer = None;
     }

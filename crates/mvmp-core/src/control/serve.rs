@@ -40,6 +40,8 @@ pub enum Request {
     Stop,
 }
 
+/// Connections at a time, those that have not said hello yet included.
+const SESSIONS_MAX: usize = 256;
 /// Ticks in a row at which everything must have been seen drained.
 const QUIET_TICKS: u32 = 2;
 /// Tick while nothing plays, and while a stream's start, end or drain is awaited.
@@ -153,6 +155,10 @@ impl Control {
     }
 
     fn connect(&mut self, socket: OwnedFd, door: Door) {
+        if self.sessions.len() >= SESSIONS_MAX {
+            // Closed unheard: whoever floods us gets no further than this.
+            return;
+        }
         let nameless = self
             .sessions
             .values()
@@ -293,6 +299,11 @@ impl Control {
                     );
                 }
                 self.leave(nf, "it broke the protocol");
+            }
+            Event::PortFault { port, what } => {
+                let entry = &mut self.ports[port as usize];
+                tracing::error!(port = entry.spec.name, what, "a capture file failed");
+                entry.notes.push(what);
             }
             Event::PortRemoved { port } => {
                 if let Some(port) = port {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::session::{Handle, HandlePhase, Session};
 use super::state::{Control, PoolEntry, PortEntry};
-use crate::counters::{Drops, HandleCounters};
+use crate::counters::{DropReason, Drops, HandleCounters};
 
 fn drops(of: &[&Drops]) -> Value {
     let mut sum = Map::new();
@@ -181,6 +181,11 @@ fn nf_stats(session: &Session) -> Value {
 
 fn port_stats(number: usize, port: &PortEntry) -> Value {
     let counters = &port.counters;
+    let failed = counters.write_failed.get();
+    let mut tx_drops = drops(&[&counters.tx_drops]);
+    if failed != 0 {
+        tx_drops[DropReason::WriteFailed.as_str()] = json!(failed);
+    }
     json!({
         "number": number,
         "present": port.present,
@@ -194,10 +199,10 @@ fn port_stats(number: usize, port: &PortEntry) -> Value {
         "notes": port.notes,
         "tx": {
             "accepted": counters.accepted.get(),
-            "transmitted": counters.transmitted.get(),
+            "transmitted": counters.transmitted.get().saturating_sub(failed),
             "bytes": counters.transmitted_bytes.get(),
             "unwritten": counters.unwritten.get(),
-            "drops": drops(&[&counters.tx_drops]),
+            "drops": tx_drops,
         },
     })
 }

@@ -106,7 +106,7 @@ fn create(
         .map_err(|error| ("MADV_DONTFORK", error))?;
     let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL;
     fcntl_add_seals(&memory.fd, seals)
-        .map_err(|error| ("sealing (Linux 5.1 or later is needed)", error))?;
+        .map_err(|error| ("sealing (Linux 5.14 or later is needed)", error))?;
     Ok(memory)
 }
 

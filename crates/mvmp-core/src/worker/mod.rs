@@ -32,7 +32,7 @@ use mvmp_wire::Descriptor;
 use mvmp_wire::region::{STATE_CLOSED, STATE_ENDED};
 use port::Port;
 
-use crate::counters::WorkerCounters;
+use crate::counters::{DropReason, PortCounters, WorkerCounters};
 use crate::dpdk::{WorkerLcore, rdtsc};
 use crate::ledger::SLOTS;
 
@@ -95,6 +95,8 @@ pub enum Event {
         nf: u32,
         reason: String,
     },
+    /// A capture's file cannot be read or written (further).
+    PortFault { port: u16, what: String },
     /// A port is out of use.
     PortRemoved { port: Option<Box<Port>> },
 }
@@ -119,6 +121,8 @@ pub struct WorkerParts {
     pub devices: Vec<Device>,
     /// Which worker owns each port, by the port's number.
     pub owner_of_port: Vec<Option<usize>>,
+    /// The books of each port, for what is handed over to a port that is gone.
+    pub port_books: Vec<Arc<PortCounters>>,
     /// By worker; `None` for itself.
     pub hand_over: Vec<Option<HandOver>>,
     pub commands: Receiver<Command>,
@@ -264,6 +268,7 @@ impl Worker {
     }
 
     fn publish(&mut self) {
+        self.report_faults();
         for lane in self.lanes.iter().flatten() {
             let (mut held, mut limit) = (0, 0);
             for pool in &self.parts.pools {
@@ -272,6 +277,14 @@ impl Worker {
             }
             lane.counters.held.set(held);
             lane.counters.limit.set(limit);
+        }
+    }
+
+    fn report_faults(&self) {
+        for port in &self.ports {
+            if let Some(what) = port.fault() {
+                self.say(Event::PortFault { port: port.number, what });
+            }
         }
     }
 
@@ -393,7 +406,13 @@ impl Worker {
                     Some(place) => {
                         hand_over.waiting = self.ports[place].take_over(parcel, lossless)
                     }
-                    None => parcel.open().discard(),
+                    None => {
+                        if let Some(books) = self.parts.port_books.get(parcel.port as usize) {
+                            books.accepted.add(1);
+                            books.tx_drops.add(DropReason::PortGone, 1);
+                        }
+                        parcel.open().discard();
+                    }
                 }
                 if hand_over.waiting.is_some() {
                     break;

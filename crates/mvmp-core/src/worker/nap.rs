@@ -17,6 +17,12 @@ use super::{Worker, lane_at, wake};
 const IDLE_TURNS: u32 = 256;
 /// The first nap; each further one is twice as long, up to the configured `idle_nap`.
 const FIRST_NAP_NS: u64 = 10_000;
+/// A nap while everything that can happen ends it: a command, or an NF that returns something.
+const QUIET_NAP_NS: u64 = 100_000_000;
+/// Where naps may last a millisecond anyway (no NIC whose queue could run over), they are four
+/// times as long after a thousand of them in a row: its timer is what an idle worker costs.
+const LONG_NAP_FROM_NS: u64 = 1_000_000;
+const LONG_NAP_AFTER: u32 = 1000;
 /// An NF that sleeps is woken when its first packet has waited so long.
 const WAKE_AFTER_NS: u64 = 50_000;
 
@@ -24,6 +30,7 @@ pub struct Nap {
     epoll: Option<OwnedFd>,
     idle_turns: u32,
     next_ns: u64,
+    in_a_row: u32,
     most_ns: u64,
     sleeps: u32,
     wake_after_ticks: u64,
@@ -38,6 +45,7 @@ impl Nap {
             epoll,
             idle_turns: 0,
             next_ns: FIRST_NAP_NS,
+            in_a_row: 0,
             most_ns: (most.as_nanos() as u64).max(FIRST_NAP_NS),
             sleeps: 0,
             wake_after_ticks: WAKE_AFTER_NS * (tsc_hz / 1_000_000) / 1000,
@@ -68,6 +76,7 @@ impl Nap {
     pub fn busy(&mut self) {
         self.idle_turns = 0;
         self.next_ns = FIRST_NAP_NS;
+        self.in_a_row = 0;
     }
 
     #[inline(always)]
@@ -79,11 +88,15 @@ impl Nap {
         self.idle_turns >= IDLE_TURNS
     }
 
-    fn wait(&mut self) {
-        let nap = Timespec {
-            tv_sec: 0,
-            tv_nsec: self.next_ns.min(999_999_999) as _,
+    /// `quiet`: nothing has to be looked after meanwhile.
+    fn wait(&mut self, quiet: bool) {
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        let nanos = match self.next_ns {
+            most if quiet && most >= self.most_ns => QUIET_NAP_NS,
+            most if self.in_a_row > LONG_NAP_AFTER && self.most_ns >= LONG_NAP_FROM_NS => 4 * most,
+            next => next,
         };
+        let nap = Timespec { tv_sec: 0, tv_nsec: nanos.min(999_999_999) as _ };
         self.next_ns = (self.next_ns * 2).min(self.most_ns);
         let Some(epoll) = &self.epoll else {
             return std::thread::sleep(Duration::from_nanos(self.next_ns));
@@ -166,10 +179,22 @@ impl Worker {
         });
         if quiet {
             self.parts.counters.naps.add(1);
-            self.nap.wait();
+            let quiet = self.nothing_to_poll();
+            self.nap.wait(quiet);
         }
         for nf in &self.nfs {
             nf.status.worker_sleeping().store(0, Ordering::Relaxed);
         }
+    }
+
+    /// No port must be polled, nobody waits for room, nothing is on its way.
+    fn nothing_to_poll(&self) -> bool {
+        let must_poll = |port: &super::port::Port| !port.ended && !port.waits_to_start() || port.has_unwritten();
+        !self.ports.iter().any(must_poll)
+            && self.to_wake.is_empty()
+            && self.sweeps.is_empty()
+            && !self.nfs.iter().any(|nf| nf.blocked)
+            // Another worker hands over without ringing.
+            && self.parts.hand_over.iter().all(Option::is_none)
     }
 }

@@ -167,6 +167,26 @@ impl Port {
         }
     }
 
+    /// What went wrong with the files of a capture since the last time; its frames are counted.
+    pub fn fault(&self) -> Option<String> {
+        let Io::Capture(capture) = &self.io else {
+            return None;
+        };
+        let source = capture.source.as_ref().and_then(CaptureSource::take_error);
+        let sink = capture.sink.as_ref().and_then(CaptureSink::take_error);
+        source.or(sink).map(|error| error.to_string())
+    }
+
+    /// A capture that control has not started yet.
+    pub fn waits_to_start(&self) -> bool {
+        matches!(&self.io, Io::Capture(capture) if !capture.started && capture.source.is_some())
+    }
+
+    /// Frames wait for the file's thread.
+    pub fn has_unwritten(&self) -> bool {
+        matches!(&self.io, Io::Capture(Capture { sink: Some(sink), .. }) if sink.pending() != 0)
+    }
+
     /// Sends a buffer that is leaving the ledger, or a clone of one that stays.
     #[inline(always)]
     pub fn send(&mut self, outgoing: Outgoing) {
@@ -264,6 +284,7 @@ impl Port {
                         sink.end_round();
                     }
                     self.counters.unwritten.set(sink.pending());
+                    self.counters.write_failed.set(sink.lost());
                 }
             }
         }

@@ -105,7 +105,7 @@ pub(super) const PLATFORM: &[Field] = &[
     ),
     now(
         "ring",
-        r#"{"type": "integer", "minimum": 64, "maximum": 65536, "default": 2048}"#,
+        r#"{"type": "integer", "minimum": 64, "maximum": 32768, "default": 2048}"#,
         "Slots of a handle's rx ring where it asks for no other number; a power of two.",
     ),
     now(

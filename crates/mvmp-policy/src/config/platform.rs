@@ -6,7 +6,7 @@ use super::spec::{NFS_MAX, OnStall, PlatformSpec, TunnelPorts};
 
 const CPU_MAX: i64 = 1_023;
 const BUFFERS: std::ops::RangeInclusive<i64> = 256..=8_388_608;
-const RING_SLOTS: std::ops::RangeInclusive<i64> = 64..=65_536;
+const RING_SLOTS: std::ops::RangeInclusive<i64> = 64..=32_768;
 
 pub(super) fn read(place: &Place<'_>) -> Result<PlatformSpec> {
     let fields = place.fields(keys::PLATFORM)?;
@@ -34,7 +34,7 @@ pub(super) fn read(place: &Place<'_>) -> Result<PlatformSpec> {
             .read("on_stall", on_stall)?
             .unwrap_or(default.on_stall),
         alive_s: fields
-            .read("alive_s", |p| p.number(0.05..=3_600.0))?
+            .read("alive_s", |p| p.number(0.5..=3_600.0))?
             .unwrap_or(default.alive_s),
         idle_nap_us: fields.read("idle_nap_us", |p| count(p, 0..=1_000_000))?,
         ring_slots: fields.read("ring", ring)?.unwrap_or(default.ring_slots),

@@ -174,7 +174,7 @@ fn rate(place: &Place<'_>) -> Result<Rate> {
         ]);
     }
     // Below one packet a day it is a mistake.
-    place.number(0.00001..=1e10).map(Rate::Pps)
+    place.number(1.0..=1e10).map(Rate::Pps)
 }
 
 fn wait_for(place: &Place<'_>) -> Result<WaitFor> {
