@@ -117,7 +117,7 @@ impl Scene {
 }
 
 fn frames_in_capture() -> u64 {
-    let mut reader = CaptureReader::open(&traffic(), 10_000).unwrap();
+    let mut reader = CaptureReader::open(traffic(), 10_000).unwrap();
     let mut count = 0;
     while reader.read_into(&mut Vec::new()).unwrap().is_some() {
         count += 1;
@@ -616,6 +616,10 @@ fn an_nf_that_seals_its_region_itself_is_refused_and_its_name_is_free_again() {
 fn pipes_that_are_full_or_blocking_hold_nobody_up() {
     let scene = Scene::new();
     let (mut liar, mut handle) = scene.liar_at_work();
+    // The worker drains little at a time: this one stays full for long.
+    for _ in 0..1000 {
+        let _ = rustix::io::write(&liar.links[0].wake, &[0; 4096]);
+    }
     for fd in [&liar.links[0].wake, &handle.pipe] {
         let flags = rustix::fs::fcntl_getfl(fd).unwrap();
         rustix::fs::fcntl_setfl(fd, flags - rustix::fs::OFlags::NONBLOCK).unwrap();

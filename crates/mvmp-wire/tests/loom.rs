@@ -92,7 +92,7 @@ fn consume(shared: &Shared, count: u32) -> Vec<Descriptor> {
 fn what_is_produced_is_consumed_once_whole_and_in_order() {
     // One more than the ring holds, twice over: each slot is used again.
     let count = 2 * CAPACITY + 1;
-    bounded(3).check(move || {
+    bounded(4).check(move || {
         let shared = Shared::new();
         let producer = {
             let shared = Arc::clone(&shared);
@@ -157,7 +157,7 @@ fn consume_asleep(shared: &Shared, count: u32, fences: bool) {
 }
 
 fn sleep_and_wake(fences: bool) {
-    bounded(3).check(move || {
+    bounded(4).check(move || {
         let shared = Shared::new();
         let producer = {
             let shared = Arc::clone(&shared);

@@ -8,6 +8,8 @@
 //! never used before its seals are on; a slot is free only when every worker has swept it.
 
 mod authorize;
+mod handles;
+mod handshake;
 mod operator;
 mod serve;
 mod session;

@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use super::authorize::Refusal;
 use super::operator::Operators;
-use super::session::{OpenRequest, Phase, Session};
+use super::handles::OpenRequest;
+use super::session::{Phase, Session};
 use super::sockets::{Door, Sockets};
 use super::state::Control;
 use crate::worker::Event;

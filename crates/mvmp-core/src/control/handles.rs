@@ -1,0 +1,426 @@
+//! Handles: opened, attached to their workers, closed and swept.
+//!
+//! Called by `serve` with what NFs ask and workers report. Invariant: a slot is free only when
+//! every worker that had it has swept its column.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use mvmp_policy::{Matcher, Rule};
+use mvmp_wire::MAX_HANDLES;
+use mvmp_wire::memory::MemoryError;
+use mvmp_wire::message::{ErrorCode, FromPlatform, LaneGeometry, PoolGeometry, PortFacts};
+use mvmp_wire::region::DownRegion;
+use mvmp_wire::ring::Producer;
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::authorize::{self, Refusal};
+use super::handshake::{clone_failed, sealed_region, trouble};
+use super::session::{Handle, HandlePhase, LaneEntry, Phase};
+use super::state::Control;
+use crate::counters::HandleCounters;
+use crate::worker::Command;
+use crate::worker::lane::Lane;
+
+impl Control {
+    /// Opens a device: rights, rule, slot, regions.
+    pub(super) fn open(&mut self, nf: u32, request: OpenRequest) {
+        match self.try_open(nf, &request) {
+            Ok(()) => {}
+            Err(refusal) => {
+                if let Some(session) = self.sessions.get(&nf) {
+                    session.refuse(refusal);
+                }
+            }
+        }
+    }
+
+    fn try_open(&mut self, nf: u32, request: &OpenRequest) -> Result<(), Refusal> {
+        let session = self
+            .sessions
+            .get(&nf)
+            .ok_or_else(|| Refusal::new(ErrorCode::Other, "no such session"))?;
+        if !matches!(session.phase, Phase::Ready) {
+            return Err(Refusal::new(
+                ErrorCode::Malformed,
+                "open comes after hello and mapped",
+            ));
+        }
+        let name = &request.device;
+        let device = self
+            .devices
+            .iter()
+            .position(|device| device.name == *name)
+            .ok_or_else(|| {
+                let known: Vec<&str> = self
+                    .devices
+                    .iter()
+                    .map(|device| device.name.as_str())
+                    .collect();
+                Refusal::new(ErrorCode::Config, format!("there is no device `{name}`"))
+                    .hint(format!("there is: {}", known.join(", ")))
+            })?;
+        let (rx, tx) =
+            authorize::rights(&self.config, &session.role, name, request.rx, request.tx)?;
+        let matcher = compile(request.rule.as_deref())?;
+        let ring_slots = ring_slots(request.ring.unwrap_or(self.config.platform.ring_slots))?;
+        let handle = (0..MAX_HANDLES as u8).find(|handle| !session.handles.contains_key(handle));
+        let handle = handle.ok_or_else(|| {
+            Refusal::new(
+                ErrorCode::NoRoom,
+                format!("this NF has {MAX_HANDLES} handles open, the most that it can"),
+            )
+        })?;
+        let slot = self.slots.iter().position(Option::is_none);
+        let slot = slot.ok_or_else(|| {
+            Refusal::new(
+                ErrorCode::NoRoom,
+                format!(
+                    "{} handles are open on this platform, the most that it has room for",
+                    self.slots.len()
+                ),
+            )
+        })? as u8;
+        let new = NewHandle {
+            nf,
+            handle,
+            slot,
+            device,
+            rx,
+            tx,
+            matcher,
+            ring_slots,
+        };
+        self.announce(new).map_err(trouble)
+    }
+
+    /// Makes the regions of a handle and sends them.
+    fn announce(&mut self, new: NewHandle) -> Result<(), MemoryError> {
+        let reaches = self.workers_of(new.device);
+        let (mut fds, mut lanes, mut entries, mut geometry): (
+            Vec<OwnedFd>,
+            Vec<_>,
+            Vec<_>,
+            Vec<_>,
+        ) = Default::default();
+        let Some(session) = self.sessions.get(&new.nf) else {
+            return Ok(());
+        };
+        let mut pools = Vec::new();
+        for pool in &self.pools {
+            if reaches.contains(&pool.worker) && session.known_pools & (1 << pool.id) == 0 {
+                fds.push(pool.pool.fd().try_clone_to_owned().map_err(clone_failed)?);
+                fds.push(pool.records.try_clone().map_err(clone_failed)?);
+                pools.push(PoolGeometry {
+                    pool: pool.id,
+                    worker: pool.worker as u8,
+                    bytes: pool.pool.len_bytes() as u64,
+                    granules: pool.pool.granules(),
+                });
+            }
+        }
+        for &worker in &reaches {
+            let (down_fd, mapping) = sealed_region("mvmp-down", DownRegion::bytes(new.ring_slots))?;
+            let (wake_read, wake_write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
+                .map_err(|source| MemoryError::System {
+                    step: "pipe",
+                    source,
+                })?;
+            let down = DownRegion::new(mapping, new.ring_slots);
+            let counters: Arc<HandleCounters> = Arc::default();
+            fds.extend([down_fd, wake_read]);
+            geometry.push(LaneGeometry {
+                worker: worker as u8,
+                ring_slots: new.ring_slots,
+            });
+            entries.push(LaneEntry {
+                worker,
+                down: down.clone(),
+                counters: Arc::clone(&counters),
+                last_head: 0,
+                still_since: None,
+            });
+            let lane = Lane {
+                slot: new.slot,
+                nf: new.nf,
+                handle: new.handle,
+                device: new.device,
+                tx: new.tx,
+                matcher: new.matcher.clone(),
+                ring: Producer::new(new.ring_slots),
+                down,
+                up: session.shares[worker].up.clone(),
+                wake: wake_write,
+                counters,
+                receiving: new.rx,
+                broken: false,
+                woken: 0,
+                waiting_since: 0,
+            };
+            lanes.push((worker, Box::new(lane)));
+        }
+        let opened = FromPlatform::Opened {
+            handle: new.handle,
+            slot: new.slot,
+            rx: new.rx,
+            tx: new.tx,
+            rootless: self.devices[new.device].rootless,
+            lanes: geometry,
+            pools: pools.clone(),
+            ports: self.port_facts(new.device),
+        };
+        session.say(&opened, &fds.iter().map(AsFd::as_fd).collect::<Vec<_>>());
+        self.slots[new.slot as usize] = Some((new.nf, new.handle));
+        let Some(session) = self.sessions.get_mut(&new.nf) else {
+            return Ok(());
+        };
+        pools
+            .iter()
+            .for_each(|pool| session.known_pools |= 1 << pool.pool);
+        session.handles.insert(
+            new.handle,
+            Handle {
+                slot: new.slot,
+                device: new.device,
+                rx: new.rx,
+                tx: new.tx,
+                phase: HandlePhase::Mapping(lanes),
+                lanes: entries,
+                ended: false,
+                died: false,
+                stuck: false,
+            },
+        );
+        Ok(())
+    }
+
+    /// Workers whose packets can reach a device: the owner of its ports, or all for a rootless one.
+    fn workers_of(&self, device: usize) -> Vec<usize> {
+        match self.devices[device].ports.first() {
+            Some(&port) => vec![self.ports[port].worker],
+            None => (0..self.workers.len()).collect(),
+        }
+    }
+
+    fn port_facts(&self, device: usize) -> Vec<PortFacts> {
+        let facts = |&number: &usize| {
+            let port = &self.ports[number];
+            PortFacts {
+                name: port.spec.name.clone(),
+                number: number as u16,
+                mac: port.mac,
+                mtu: port.mtu,
+            }
+        };
+        self.devices[device].ports.iter().map(facts).collect()
+    }
+
+    /// The NF has mapped a handle's regions: let packets flow.
+    pub(super) fn handle_mapped(&mut self, nf: u32, number: u8) {
+        let Some(handle) = self
+            .sessions
+            .get_mut(&nf)
+            .and_then(|session| session.handles.get_mut(&number))
+        else {
+            return;
+        };
+        if !matches!(handle.phase, HandlePhase::Mapping(_)) {
+            return;
+        }
+        let attaching = HandlePhase::Attaching {
+            left: handle.lanes.len(),
+            failed: None,
+        };
+        let HandlePhase::Mapping(lanes) = std::mem::replace(&mut handle.phase, attaching) else {
+            return;
+        };
+        for (worker, lane) in lanes {
+            self.workers[worker].tell(Command::Attach(lane));
+        }
+    }
+
+    /// A worker delivers to a handle now, or has no room for it.
+    pub(super) fn attached(&mut self, slot: u8, outcome: Result<(), crate::ledger::NoRoom>) {
+        let Some((nf, number)) = self.slots[slot as usize] else {
+            return;
+        };
+        let Some(session) = self.sessions.get_mut(&nf) else {
+            return;
+        };
+        let Some(handle) = session.handles.get_mut(&number) else {
+            return;
+        };
+        let HandlePhase::Attaching { left, failed } = &mut handle.phase else {
+            return;
+        };
+        *left -= 1;
+        if let Err(error) = outcome {
+            *failed = Some(error.to_string());
+        }
+        if *left != 0 {
+            return;
+        }
+        match failed.take() {
+            None => {
+                handle.phase = HandlePhase::Open;
+                session.say(
+                    &FromPlatform::Ready {
+                        handle: Some(number),
+                    },
+                    &[],
+                );
+            }
+            Some(reason) => {
+                session.refuse(Refusal::new(ErrorCode::NoRoom, reason));
+                self.close_handle(nf, number, false, false);
+            }
+        }
+    }
+
+    /// Begins to close a handle on all its workers.
+    pub(super) fn close_handle(&mut self, nf: u32, number: u8, asked: bool, died: bool) {
+        let Some(handle) = self
+            .sessions
+            .get_mut(&nf)
+            .and_then(|session| session.handles.get_mut(&number))
+        else {
+            if asked && let Some(session) = self.sessions.get(&nf) {
+                session.say(&FromPlatform::Closed { handle: number }, &[]);
+            }
+            return;
+        };
+        if let HandlePhase::Closing { .. } = handle.phase {
+            handle.died |= died;
+            return;
+        }
+        let never_attached = matches!(handle.phase, HandlePhase::Mapping(_));
+        let left = if never_attached {
+            0
+        } else {
+            handle.lanes.len()
+        };
+        handle.phase = HandlePhase::Closing {
+            left,
+            swept: 0,
+            nanos: 0,
+            asked,
+        };
+        handle.died = died;
+        let (slot, workers): (u8, Vec<usize>) = (
+            handle.slot,
+            handle.lanes.iter().map(|lane| lane.worker).collect(),
+        );
+        if never_attached {
+            return self.handle_gone(nf, number);
+        }
+        for worker in workers {
+            self.workers[worker].tell(Command::Close { slot, died });
+        }
+    }
+
+    /// A worker has swept a handle.
+    pub(super) fn swept(&mut self, slot: u8, count: u64, took: u64) {
+        let Some((nf, number)) = self.slots[slot as usize] else {
+            return;
+        };
+        let Some(handle) = self
+            .sessions
+            .get_mut(&nf)
+            .and_then(|session| session.handles.get_mut(&number))
+        else {
+            return;
+        };
+        let HandlePhase::Closing {
+            left, swept, nanos, ..
+        } = &mut handle.phase
+        else {
+            return;
+        };
+        *left = left.saturating_sub(1);
+        *swept += count;
+        *nanos += took;
+        if *left == 0 {
+            self.handle_gone(nf, number);
+        }
+    }
+
+    fn handle_gone(&mut self, nf: u32, number: u8) {
+        let Some(session) = self.sessions.get_mut(&nf) else {
+            return;
+        };
+        let Some(handle) = session.handles.remove(&number) else {
+            return;
+        };
+        self.slots[handle.slot as usize] = None;
+        if let HandlePhase::Closing {
+            swept,
+            nanos,
+            asked,
+            ..
+        } = handle.phase
+        {
+            if handle.died {
+                self.reclaims.count += 1;
+                self.reclaims.buffers += swept;
+                self.reclaims.last_nanos = nanos;
+                self.reclaims.max_nanos = self.reclaims.max_nanos.max(nanos);
+            }
+            if asked {
+                session.say(&FromPlatform::Closed { handle: number }, &[]);
+            }
+        }
+        let key = (
+            session.role.clone(),
+            self.devices[handle.device].name.clone(),
+        );
+        let leaving = session.is_leaving() && session.handles.is_empty();
+        self.keep_books(key, &handle);
+        if leaving {
+            self.forget(nf);
+        }
+    }
+}
+
+/// What an NF asks to open.
+pub struct OpenRequest {
+    pub device: String,
+    pub rx: Option<bool>,
+    pub tx: Option<bool>,
+    pub rule: Option<String>,
+    pub ring: Option<u32>,
+}
+
+struct NewHandle {
+    nf: u32,
+    handle: u8,
+    slot: u8,
+    device: usize,
+    rx: bool,
+    tx: bool,
+    matcher: Option<Arc<Matcher>>,
+    ring_slots: u32,
+}
+
+fn compile(rule: Option<&str>) -> Result<Option<Arc<Matcher>>, Refusal> {
+    let Some(text) = rule else { return Ok(None) };
+    match Rule::parse(text) {
+        Ok(rule) => Ok(Some(Arc::new(rule.compile())).filter(|matcher| !matcher.is_all())),
+        Err(error) => Err(Refusal {
+            code: ErrorCode::Policy,
+            message: error.message.clone(),
+            hint: error.hint.clone(),
+            line: error.line,
+            column: error.column,
+        }),
+    }
+}
+
+fn ring_slots(asked: u32) -> Result<u32, Refusal> {
+    if asked.is_power_of_two() && (64..=32_768).contains(&asked) {
+        return Ok(asked);
+    }
+    Err(Refusal::new(
+        ErrorCode::Config,
+        format!("a ring of {asked} slots is not possible: a power of two from 64 to 32768"),
+    ))
+}
