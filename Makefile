@@ -43,9 +43,10 @@ fmt: deps ## reformat
 	$(BIN)/ruff check --fix-only --quiet python tests examples
 	$(BIN)/ruff format python tests examples
 
-bench: build ## benchmarks: Rust parts, then the whole
-	cargo bench
-	$(BIN)/mvmp bench
+bench: build ## benchmarks: the parts, then the whole path; writes docs/performance.md (testpmd: apt install dpdk-dev)
+	cargo bench -p mvmp-wire -p mvmp-policy -p mvmp-benches --bench parse --bench classify --bench ring --bench ledger -- --quick
+	$(BIN)/python benches/parts.py $${CARGO_TARGET_DIR:-target}/criterion docs/performance.md
+	cargo run --release -p mvmp-benches --bin whole_path -- --runs 5 --python $(BIN)/python --markdown docs/performance.md
 
 wheel: deps ## dist/*.whl: self-contained, DPDK inside
 	rm -f dist/*.whl

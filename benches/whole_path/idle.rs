@@ -13,12 +13,19 @@ pub fn percent(platform: &Served, nfs: &[Started]) -> (f64, String) {
     let ran = || {
         let worker = on_cpu(std::iter::once(platform.child.id()), "mvmp-worker").ran;
         let all = on_cpu(std::iter::once(platform.child.id()), "").ran;
-        [worker, all - worker, on_cpu(nfs.iter().map(|nf| nf.0.id()), "").ran]
+        [
+            worker,
+            all - worker,
+            on_cpu(nfs.iter().map(|nf| nf.0.id()), "").ran,
+        ]
     };
     let (before, start) = (ran(), Instant::now());
     std::thread::sleep(WATCHED);
     let after = ran();
     let seconds = start.elapsed().as_secs_f64();
     let [worker, rest, nfs] = std::array::from_fn(|at| 100.0 * (after[at] - before[at]) / seconds);
-    (worker + rest + nfs, format!("worker {worker:.2} %, other threads of the platform {rest:.2} %, NFs {nfs:.2} %"))
+    (
+        worker + rest + nfs,
+        format!("worker {worker:.2} %, other threads of the platform {rest:.2} %, NFs {nfs:.2} %"),
+    )
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! whole_path [--seconds S] [--runs N] [--only CASE,…] [--python PYTHON] [--markdown FILE]
-//!            [--no-testpmd] [--nice N]
+//!            [--no-testpmd] [--nice N] [--huge]
 //! ```
 //!
 //! Platform and testpmd have CPU 0, all NF processes share CPU 1, ports are `net_null` with 64-byte
@@ -35,6 +35,8 @@ pub(crate) struct Arguments {
     pub(crate) python: Option<PathBuf>,
     pub(crate) markdown: Option<PathBuf>,
     pub(crate) testpmd: bool,
+    /// The table goes where that of runs with huge pages is.
+    pub(crate) huge: bool,
     /// Priority of our sessions beside others' on the machine.
     pub(crate) nice: String,
 }
@@ -48,6 +50,7 @@ fn arguments() -> Result<Arguments, Failure> {
         python: None,
         markdown: None,
         testpmd: true,
+        huge: false,
         nice: "0".into(),
     };
     let mut words = std::env::args().skip(1);
@@ -61,6 +64,7 @@ fn arguments() -> Result<Arguments, Failure> {
             "--python" => found.python = Some(value()?.into()),
             "--markdown" => found.markdown = Some(value()?.into()),
             "--nice" => found.nice = value()?,
+            "--huge" => found.huge = true,
             "--no-testpmd" => found.testpmd = false,
             _ => {
                 return Err(format!(
@@ -134,7 +138,15 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let text = report::markdown(&series, &yardstick, &ping_pong, &facts, arguments);
     println!("{text}");
     if let Some(file) = &arguments.markdown {
-        report::write_between_marks(file, "whole path", &text)?;
+        report::write_between_marks(
+            file,
+            if arguments.huge {
+                "whole path, huge pages"
+            } else {
+                "whole path"
+            },
+            &text,
+        )?;
     }
     Ok(())
 }

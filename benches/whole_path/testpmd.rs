@@ -54,14 +54,12 @@ pub fn mpps(arguments: &Arguments) -> Result<f64, Failure> {
         .take_while(|_| Instant::now() < deadline);
     let mut seen = rates
         .filter_map(|line| {
-            Some(
-                line.split("Tx-pps:")
-                    .nth(1)?
-                    .split_whitespace()
-                    .next()?
-                    .parse::<f64>()
-                    .ok()?,
-            )
+            line.split("Tx-pps:")
+                .nth(1)?
+                .split_whitespace()
+                .next()?
+                .parse::<f64>()
+                .ok()
         })
         .filter(|&pps| pps > 0.0);
     let rate = seen.nth(1);

@@ -21,6 +21,8 @@ const FOREIGN_SLICE: Duration = Duration::from_millis(1);
 const YIELD_TO_NOBODY: Duration = Duration::from_micros(2);
 /// Looks where others wait for this CPU: while we spin, their rings fill.
 const SPINS_SHARED: u32 = 8;
+/// A sleep and a wake cost more than a round of the others.
+const YIELDS_SHARED: u32 = 16;
 /// So many waits do without yielding after that.
 const UNYIELDING: u32 = 1000;
 /// While releases wait for room nobody wakes us when there is some.
@@ -46,8 +48,12 @@ pub(crate) fn wait<S: DerefMut<Target = RxSide>>(
     interrupted: Interrupted,
 ) -> Result<Wait, NfError> {
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
-    let yields = sides.first_mut().map_or(0, |side| side.yields(YIELDS));
-    let spins = if sides.iter().any(|side| side.shares_cpu) { SPINS_SHARED } else { SPINS };
+    let (spins, yields) = if sides.iter().any(|side| side.shares_cpu) {
+        (SPINS_SHARED, YIELDS_SHARED)
+    } else {
+        (SPINS, YIELDS)
+    };
+    let yields = sides.first_mut().map_or(0, |side| side.yields(yields));
     for round in 0..spins + yields {
         if let Some(seen) = look(sides)? {
             return Ok(seen);
