@@ -5,12 +5,13 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use mvmp_policy::{Matcher, Rule};
 use mvmp_wire::MAX_HANDLES;
 use mvmp_wire::memory::MemoryError;
 use mvmp_wire::message::{ErrorCode, FromPlatform, LaneGeometry, PoolGeometry, PortFacts};
-use mvmp_wire::region::DownRegion;
+use mvmp_wire::region::{DownRegion, STATE_ENDED};
 use mvmp_wire::ring::Producer;
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -96,7 +97,8 @@ impl Control {
 
     /// Makes the regions of a handle and sends them.
     fn announce(&mut self, new: NewHandle) -> Result<(), MemoryError> {
-        let reaches = self.workers_of(new.device);
+        let receives = self.workers_of(new.device);
+        let lanes_on = self.lanes_on(&receives, new.tx);
         let (mut fds, mut lanes, mut entries, mut geometry): (
             Vec<OwnedFd>,
             Vec<_>,
@@ -108,7 +110,7 @@ impl Control {
         };
         let mut pools = Vec::new();
         for pool in &self.pools {
-            if reaches.contains(&pool.worker) && session.known_pools & (1 << pool.id) == 0 {
+            if receives.contains(&pool.worker) && session.known_pools & (1 << pool.id) == 0 {
                 fds.push(pool.pool.fd().try_clone_to_owned().map_err(clone_failed)?);
                 fds.push(pool.records.try_clone().map_err(clone_failed)?);
                 pools.push(PoolGeometry {
@@ -119,7 +121,7 @@ impl Control {
                 });
             }
         }
-        for &worker in &reaches {
+        for &worker in &lanes_on {
             let (down_fd, mapping) = sealed_region("mvmp-down", DownRegion::bytes(new.ring_slots))?;
             let (wake_read, wake_write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
                 .map_err(|source| MemoryError::System {
@@ -127,6 +129,11 @@ impl Control {
                     source,
                 })?;
             let down = DownRegion::new(mapping, new.ring_slots);
+            let receiving = new.rx && receives.contains(&worker);
+            if !receiving {
+                // Nothing will ever come on this lane: only what is sent passes here.
+                down.state().store(STATE_ENDED, Ordering::Release);
+            }
             let counters: Arc<HandleCounters> = Arc::default();
             fds.extend([down_fd, wake_read]);
             geometry.push(LaneGeometry {
@@ -152,7 +159,7 @@ impl Control {
                 up: session.shares[worker].up.clone(),
                 wake: wake_write,
                 counters,
-                receiving: new.rx,
+                receiving,
                 broken: false,
                 woken: 0,
                 waiting_since: 0,
@@ -192,6 +199,13 @@ impl Control {
             },
         );
         Ok(())
+    }
+
+    /// Where a handle has lanes: where it receives first; who may send needs one on every worker,
+    /// since packets of any pool can be sent over it.
+    fn lanes_on(&self, receives: &[usize], tx: bool) -> Vec<usize> {
+        let others = (0..self.workers.len()).filter(|worker| tx && !receives.contains(worker));
+        receives.iter().copied().chain(others).collect()
     }
 
     /// Workers whose packets can reach a device: the owner of its ports, or all for a rootless one.

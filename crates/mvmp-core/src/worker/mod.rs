@@ -342,7 +342,9 @@ impl Worker {
     fn attach(&mut self, lane: Box<Lane>) {
         let slot = lane.slot;
         let mut outcome = Ok(());
-        for at in 0..self.parts.pools.len() {
+        // Who never receives here never holds a share.
+        let pools = if lane.receiving { self.parts.pools.len() } else { 0 };
+        for at in 0..pools {
             outcome = self.parts.pools[at].ledger.open_slot(slot);
             if outcome.is_err() {
                 self.parts.pools[..at]
