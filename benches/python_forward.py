@@ -3,12 +3,12 @@
 python_forward.py SOCKET_DIR ROLE DEVICE_IN DEVICE_OUT BURST
 """
 
+import contextlib
 import os
 import sys
 
-import numpy as np
-
 import mvmp
+import numpy as np
 
 
 def main() -> None:
@@ -26,7 +26,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with contextlib.suppress(mvmp.PlatformLost):
         main()
-    except mvmp.PlatformLost:
-        pass

@@ -58,6 +58,25 @@ if [ -n "$missing" ] || [ $clang = 1 ]; then
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 fi
 
+# What only tests need: without it they skip, saying so. Installed where that takes no question.
+missing=
+need tcpdump tcpdump
+need tshark tshark
+need iperf3 iperf3
+need ping iputils-ping
+need ethtool ethtool
+need curl curl
+if [ -n "$missing" ]; then
+    sudo=
+    [ "$(id -u)" = 0 ] || sudo='sudo -n'
+    say "for tests, installing:$missing"
+    # shellcheck disable=SC2086
+    if ! { command -v apt-get && { [ -z "$sudo" ] || $sudo true; } && $sudo apt-get update -qq &&
+        $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing; } >/dev/null 2>&1; then
+        say "not installed; the tests that want them will be skipped"
+    fi
+fi
+
 # Debian 12's own rustc (1.63) is too old, and rustup is a package only from Debian 13 on.
 wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 if ! command -v cargo >/dev/null 2>&1; then

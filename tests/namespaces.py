@@ -55,7 +55,9 @@ class Namespaces:
             self.all = [Namespace(first)]
             inside = [] if os.geteuid() == 0 else [*self.all[0].prefix]
             for _ in range(1, self._count):
-                self.all.append(Namespace(stack.enter_context(held([*inside, "unshare", "--net", "--", *HOLD]))))
+                self.all.append(
+                    Namespace(stack.enter_context(held([*inside, "unshare", "--net", "--", *HOLD])))
+                )
             for namespace in self.all:
                 namespace.run("ip", "link", "set", "lo", "up")
             self._stack = stack.pop_all()
@@ -74,7 +76,11 @@ def held(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
             deadline = time.monotonic() + 10
             while not is_in_another(child.pid, ours):
                 if child.poll() is not None or time.monotonic() > deadline:
-                    said = child.stderr.read().decode() if child.poll() is not None and child.stderr else "time is up"
+                    said = (
+                        child.stderr.read().decode()
+                        if child.poll() is not None and child.stderr
+                        else "time is up"
+                    )
                     raise PermissionError(f"no network namespace to be had: {said.strip()}")
                 time.sleep(0.005)
             yield child

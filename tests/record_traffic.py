@@ -35,7 +35,7 @@ import sys
 import tempfile
 import time
 
-TOOLS = "ip unshare nsenter ethtool tcpdump curl dig ping iperf3".split()
+TOOLS = ["ip", "unshare", "nsenter", "ethtool", "tcpdump", "curl", "dig", "ping", "iperf3"]
 CLIENT, SERVER = "192.0.2.1", "192.0.2.2"
 CLIENT6, SERVER6 = "2001:db8::1", "2001:db8::2"
 CLIENT_MAC, SERVER_MAC = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
@@ -97,7 +97,11 @@ class Namespace:
 
     def run(self, *command: str, check: bool = True) -> None:
         subprocess.run(
-            self.inside(*command), check=check, timeout=PATIENCE_S, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL
+            self.inside(*command),
+            check=check,
+            timeout=PATIENCE_S,
+            stdout=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
         )
 
     def start(self, *command: str, **options: object) -> subprocess.Popen:
@@ -106,7 +110,11 @@ class Namespace:
     def keep(self, command: list[str], **options: object) -> subprocess.Popen:
         """Starts a process that is ended, at the latest, when the stage is cleared."""
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=options.pop("stderr", subprocess.DEVNULL), **options
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=options.pop("stderr", subprocess.DEVNULL),
+            **options,
         )
         self.stack.callback(end, process)
         return process
@@ -160,7 +168,17 @@ def record(stack: contextlib.ExitStack, work: pathlib.Path) -> None:
     client, server = Namespace(stack), Namespace(stack)
     cable(client, server)
     file = work / "traffic.pcap"
-    options = ["-i", "eth0", "-w", str(file), "-U", "-s", "0", "--immediate-mode", "--time-stamp-precision=nano"]
+    options = [
+        "-i",
+        "eth0",
+        "-w",
+        str(file),
+        "-U",
+        "-s",
+        "0",
+        "--immediate-mode",
+        "--time-stamp-precision=nano",
+    ]
     # As root tcpdump would become another user, who cannot write into our folder.
     options += ["-Z", "root"] if os.geteuid() == 0 else []
     log = stack.enter_context(open(work / "tcpdump.log", "w+b"))
@@ -185,7 +203,9 @@ def talk(client: Namespace, server: Namespace, work: pathlib.Path) -> None:
     site = work / "site"
     site.mkdir()
     (site / "index.html").write_text("<h1>It works</h1>\n")
-    (site / "page.txt").write_text("".join(f"line {number:04}: all packets are equal\n" for number in range(400)))
+    (site / "page.txt").write_text(
+        "".join(f"line {number:04}: all packets are equal\n" for number in range(400))
+    )
     for address in (SERVER, SERVER6):
         server.start(sys.executable, "-m", "http.server", "80", "--bind", address, "--directory", str(site))
     server.start(*server.role("dns"))
@@ -223,7 +243,11 @@ def dns() -> None:
             end_of_name = query.index(0, 12) + 1
             question = query[12 : end_of_name + 4]
             kind = struct.unpack("!H", question[-4:-2])[0]
-            address = socket.inet_pton(socket.AF_INET6, "2001:db8::80") if kind == 28 else socket.inet_aton("192.0.2.80")
+            address = (
+                socket.inet_pton(socket.AF_INET6, "2001:db8::80")
+                if kind == 28
+                else socket.inet_aton("192.0.2.80")
+            )
             answer = struct.pack("!HHHIH", 0xC00C, kind, 1, 300, len(address)) + address
             header = query[:2] + struct.pack("!HHHHH", 0x8580, 1, 1, 0, 0)
             listener.sendto(header + question + answer, peer)
@@ -249,7 +273,10 @@ def telnet() -> None:
 
 
 def telnet_client(address: str) -> None:
-    with socket.create_connection((address, 23), timeout=PATIENCE_S) as session, session.makefile("rwb") as stream:
+    with (
+        socket.create_connection((address, 23), timeout=PATIENCE_S) as session,
+        session.makefile("rwb") as stream,
+    ):
         for prompt, reply in TELNET_DIALOGUE:
             stream.read(len(prompt))
             stream.write(reply)
@@ -270,7 +297,12 @@ def craft() -> None:
         macs + tag(0x8100, 42) + ipv4 + udp(b"in VLAN 42"),
         macs + tag(0x8100, 42) + ipv4 + udp(b"in VLAN 42 again"),
         macs + tag(0x88A8, 7) + tag(0x8100, 100) + ipv4 + udp(b"in VLAN 100 in VLAN 7"),
-        bytes.fromhex("0180c2000000") + CLIENT_MAC + struct.pack("!H", 38) + bytes.fromhex("424203") + bytes(35) + bytes(8),
+        bytes.fromhex("0180c2000000")
+        + CLIENT_MAC
+        + struct.pack("!H", 38)
+        + bytes.fromhex("424203")
+        + bytes(35)
+        + bytes(8),
         macs + ipv4 + udp(LAST_WORDS),
     ]
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as cable_:

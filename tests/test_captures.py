@@ -12,13 +12,13 @@ import pytest
 pytest.importorskip("numpy")
 pytest.importorskip("mvmp._mvmp", reason="the extension module is not built")
 
-import mvmp  # noqa: E402
+import mvmp
 
 if not hasattr(mvmp, "Platform"):
     pytest.skip("the extension module is built without the platform", allow_module_level=True)
 
-from capture_files import Record, captures_folder, records  # noqa: E402
-from nf_processes import check_books, forwarder  # noqa: E402
+from capture_files import Record, captures_folder, records
+from nf_processes import check_books, forwarder
 
 CAPTURES = captures_folder()
 TOO_LONG = 9600  # bytes; longer frames are a named drop

@@ -17,13 +17,13 @@ import pytest
 pytest.importorskip("numpy")
 pytest.importorskip("mvmp._mvmp", reason="the extension module is not built")
 
-import mvmp  # noqa: E402
+import mvmp
 
 if not hasattr(mvmp, "Platform"):
     pytest.skip("the extension module is built without the platform", allow_module_level=True)
 
-from capture_files import records  # noqa: E402
-from nf_processes import await_that, check_books  # noqa: E402
+from capture_files import records
+from nf_processes import await_that, check_books
 
 PROJECT = Path(__file__).resolve().parent.parent
 TRAFFIC = Path(str(files("mvmp") / "data" / "traffic.pcapng"))
@@ -31,7 +31,16 @@ IMAGE = f"mvmp-test-nf-{os.getpid()}"
 NOBODY = 65534
 PROGRAMS = ("nf_forward", "nf_intruder")
 UNPRIVILEGED = ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", f"{NOBODY}:{NOBODY}"]
-POWERFUL = ["--cap-add", "SYS_ADMIN", "--cap-add", "SYS_PTRACE", "--security-opt", "seccomp=unconfined", "--user", "0:0"]
+POWERFUL = [
+    "--cap-add",
+    "SYS_ADMIN",
+    "--cap-add",
+    "SYS_PTRACE",
+    "--security-opt",
+    "seccomp=unconfined",
+    "--user",
+    "0:0",
+]
 REFUSALS = {"EPERM", "EACCES", "EBADF"}
 
 
@@ -107,7 +116,10 @@ def configuration(out: Path, **capture: Any) -> dict[str, Any]:
     role = {"devices": ["bridge0"], "uid": NOBODY}
     return {
         "platform": {"buffers": 8192},
-        "ports": {"in": {"pcap": str(TRAFFIC), "wait_for": ["forwarder"], **capture}, "out": {"out": str(out)}},
+        "ports": {
+            "in": {"pcap": str(TRAFFIC), "wait_for": ["forwarder"], **capture},
+            "out": {"out": str(out)},
+        },
         "devices": {"bridge0": {"mode": "bridge", "ports": ["in", "out"]}},
         "nfs": {"forwarder": role, "intruder": role},
     }

@@ -13,12 +13,12 @@ import pytest
 pytest.importorskip("numpy")
 pytest.importorskip("mvmp._mvmp", reason="the extension module is not built")
 
-import mvmp  # noqa: E402
+import mvmp
 
 if not hasattr(mvmp, "Platform"):
     pytest.skip("the extension module is built without the platform", allow_module_level=True)
 
-from capture_files import captures_folder, write_pcap  # noqa: E402
+from capture_files import captures_folder, write_pcap
 
 NULL = '[ports]\nnic = "net_null0"\n'
 DIRECT = NULL + '[devices.span0]\nmode = "direct"\nports = ["nic"]\n'
@@ -31,8 +31,16 @@ WRONG_CONFIGURATIONS = {
     "cpu-twice": ("[platform]\nworkers = [0, 0]\n", "2:15", ["CPU 0 is listed twice"]),
     "unknown-mode": ('[devices.d]\nmode = "brige"\n', "2:8", ["did you mean `bridge`"]),
     "mode-of-later": ('[devices.d]\nmode = "bond"\n', "2:8", ['"bond" is not supported yet']),
-    "one-legged-bridge": (NULL + '[devices.d]\nmode = "bridge"\nports = ["nic"]\n', "5:9", ["joins two ports"]),
-    "unknown-port": (NULL + '[devices.d]\nmode = "direct"\nports = ["nik"]\n', "5:10", ["did you mean `nic`"]),
+    "one-legged-bridge": (
+        NULL + '[devices.d]\nmode = "bridge"\nports = ["nic"]\n',
+        "5:9",
+        ["joins two ports"],
+    ),
+    "unknown-port": (
+        NULL + '[devices.d]\nmode = "direct"\nports = ["nik"]\n',
+        "5:10",
+        ["did you mean `nic`"],
+    ),
     "wrong-rule": (DIRECT + 'receive = { nic = "tcp prt 80" }\n', "6:24", ["`prt`", "did you mean `port`"]),
     "rule-of-later": (DIRECT + 'receive = { nic = "vxlan 42" }\n', "6:20", ["not supported yet"]),
     "decap-of-later": (
@@ -52,7 +60,11 @@ WRONG_CONFIGURATIONS = {
         "2:19",
         ["not the name of a kernel interface"],
     ),
-    "unknown-rate": ('[ports]\nf = { pcap = "x", rate = "fast" }\n', "2:26", ['"recorded", "max", "lossless"']),
+    "unknown-rate": (
+        '[ports]\nf = { pcap = "x", rate = "fast" }\n',
+        "2:26",
+        ['"recorded", "max", "lossless"'],
+    ),
     "frames-too-long": ('[ports]\nf = { pcap = "x", max_frame = 70000 }\n', "2:31", ["64 to 9600"]),
     "two-kinds-of-port": ('[ports]\nf = { pcap = "x", interface = "eth0" }\n', "", ["exclude each other"]),
 }
@@ -111,9 +123,7 @@ def test_a_wrong_configuration_is_refused_with_its_place(
 def test_check_and_up_say_the_same(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("[platform]\nbufers = 9\n")
     said = {error_line(cli(command, "mine.toml", cwd=tmp_path)) for command in ("check", "up")}
-    assert said == {
-        "mine.toml:2:1: platform.bufers: unknown key `bufers` (hint: did you mean `buffers`?)"
-    }
+    assert said == {"mine.toml:2:1: platform.bufers: unknown key `bufers` (hint: did you mean `buffers`?)"}
 
 
 # (ports table's entry, words of the message): allowed by the schema, impossible on this machine

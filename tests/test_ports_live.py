@@ -17,13 +17,13 @@ import pytest
 pytest.importorskip("numpy")
 pytest.importorskip("mvmp._mvmp", reason="the extension module is not built")
 
-import mvmp  # noqa: E402
+import mvmp
 
 if not hasattr(mvmp, "Platform"):
     pytest.skip("the extension module is built without the platform", allow_module_level=True)
 
-from capture_files import Record, records, write_pcap  # noqa: E402
-from nf_processes import await_that, check_books, forwarder, process  # noqa: E402
+from capture_files import Record, records, write_pcap
+from nf_processes import await_that, check_books, forwarder, process
 
 TRAFFIC = Path(str(files("mvmp") / "data" / "traffic.pcapng"))
 PLAYED = records(TRAFFIC)
@@ -286,7 +286,9 @@ def test_a_rootless_device_carries_packets_of_both_workers(tmp_path: Path) -> No
     arrived = written_frames(tmp_path, "right")
     left, right = played_frames(tmp_path, "left"), played_frames(tmp_path, "right")
     assert sorted(arrived) == sorted(left + right)
-    assert is_subsequence(left, arrived) and is_subsequence(right, arrived), "each worker's packets keep their order"
+    assert is_subsequence(left, arrived) and is_subsequence(right, arrived), (
+        "each worker's packets keep their order"
+    )
 
 
 def is_subsequence(part: list[bytes], whole: list[bytes]) -> bool:

@@ -1,7 +1,7 @@
 """Two hosts, each in a network namespace, whose only way to each other leads through a platform and its NF.
 
-    host a   a-eth ══ veth ══ a0 ┐                    ┌ b0 ══ veth ══ b-eth   host b
-                                 └ bridge0 ◀─▶ NF ◀─▶ bridge0
+host a   a-eth ══ veth ══ a0 ┐                    ┌ b0 ══ veth ══ b-eth   host b
+                             └ bridge0 ◀─▶ NF ◀─▶ bridge0
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ import pytest
 pytest.importorskip("numpy")
 pytest.importorskip("mvmp._mvmp", reason="the extension module is not built")
 
-import mvmp  # noqa: E402
+import mvmp
 
 if not hasattr(mvmp, "Platform"):
     pytest.skip("the extension module is built without the platform", allow_module_level=True)
 
-from namespaces import Namespace, Namespaces, why_not  # noqa: E402
-from nf_processes import await_that, forwarder  # noqa: E402
+from namespaces import Namespace, Namespaces, why_not
+from nf_processes import await_that, forwarder
 
 for tool in ("ip", "ethtool", "nsenter", "unshare"):
     if shutil.which(tool) is None:
@@ -278,7 +278,9 @@ def test_bulk_traffic_of_iperf3_gets_through(wired: Wired, more: list[str]) -> N
         assert end_report["sum"]["lost_percent"] < 50, "a loaded machine may lose some"
     else:
         assert end_report["sum_sent"]["bytes"] >= 4_000_000
-        assert end_report["sum_received"]["bytes"] > 1_000_000, "what is under way when iperf3 ends does not count"
+        assert end_report["sum_received"]["bytes"] > 1_000_000, (
+            "what is under way when iperf3 ends does not count"
+        )
 
 
 def test_the_platform_says_what_it_changed_and_what_is_left_to_do(tmp_path: Path) -> None:

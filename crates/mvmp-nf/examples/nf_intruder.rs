@@ -29,31 +29,75 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (Some(role), Some(device)) = (words.next(), words.next()) else {
         return Err("usage: nf_intruder ROLE DEVICE [SOCKET]".into());
     };
-    let socket = words.next().or_else(|| std::env::var("MVMP_SOCKET").ok()).ok_or("no socket: set MVMP_SOCKET")?;
-    let path = if std::path::Path::new(&socket).is_dir() { format!("{socket}/mvmp.sock") } else { socket };
+    let socket = words
+        .next()
+        .or_else(|| std::env::var("MVMP_SOCKET").ok())
+        .ok_or("no socket: set MVMP_SOCKET")?;
+    let path = if std::path::Path::new(&socket).is_dir() {
+        format!("{socket}/mvmp.sock")
+    } else {
+        socket
+    };
     let (_connection, fds) = open(&path, role, device)?;
-    let (memory, records) = (fds.first().ok_or("no memory")?, fds.get(1).ok_or("no records")?);
+    let (memory, records) = (
+        fds.first().ok_or("no memory")?,
+        fds.get(1).ok_or("no records")?,
+    );
     let before = first_bytes(memory)?;
     let attempts = json!({ "memory": attack(memory), "records": attack(records) });
-    println!("{}", json!({ "attempts": attempts, "unchanged": first_bytes(memory)? == before }));
+    println!(
+        "{}",
+        json!({ "attempts": attempts, "unchanged": first_bytes(memory)? == before })
+    );
     Ok(())
 }
 
 /// Hello and open, as `docs/protocol.md` has them.
-fn open(path: &str, role: String, device: String) -> Result<(OwnedFd, Vec<OwnedFd>), Box<dyn Error>> {
+fn open(
+    path: &str,
+    role: String,
+    device: String,
+) -> Result<(OwnedFd, Vec<OwnedFd>), Box<dyn Error>> {
     let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None)?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-    channel::send(&socket, &ToPlatform::Hello { protocol: PROTOCOL_VERSION, role, library: "none".into() }, &[])?;
-    hear(&socket, |message| matches!(message, FromPlatform::Welcome { .. }))?;
+    channel::send(
+        &socket,
+        &ToPlatform::Hello {
+            protocol: PROTOCOL_VERSION,
+            role,
+            library: "none".into(),
+        },
+        &[],
+    )?;
+    hear(&socket, |message| {
+        matches!(message, FromPlatform::Welcome { .. })
+    })?;
     channel::send(&socket, &ToPlatform::Mapped { handle: None }, &[])?;
-    hear(&socket, |message| matches!(message, FromPlatform::Ready { .. }))?;
-    channel::send(&socket, &ToPlatform::Open { device, rx: None, tx: None, rule: None, ring: None }, &[])?;
-    let fds = hear(&socket, |message| matches!(message, FromPlatform::Opened { .. }))?;
+    hear(&socket, |message| {
+        matches!(message, FromPlatform::Ready { .. })
+    })?;
+    channel::send(
+        &socket,
+        &ToPlatform::Open {
+            device,
+            rx: None,
+            tx: None,
+            rule: None,
+            ring: None,
+        },
+        &[],
+    )?;
+    let fds = hear(&socket, |message| {
+        matches!(message, FromPlatform::Opened { .. })
+    })?;
     Ok((socket, fds))
 }
 
 /// The descriptors of the next message that is wanted.
-fn hear(socket: &OwnedFd, wanted: impl Fn(&FromPlatform) -> bool) -> Result<Vec<OwnedFd>, Box<dyn Error>> {
+fn hear(
+    socket: &OwnedFd,
+    wanted: impl Fn(&FromPlatform) -> bool,
+) -> Result<Vec<OwnedFd>, Box<dyn Error>> {
     loop {
         match channel::receive::<FromPlatform>(socket)? {
             (message, fds) if wanted(&message) => return Ok(fds),
@@ -64,7 +108,11 @@ fn hear(socket: &OwnedFd, wanted: impl Fn(&FromPlatform) -> bool) -> Result<Vec<
 }
 
 fn attack(fd: &OwnedFd) -> Value {
-    let again = rustix::fs::open(format!("/proc/self/fd/{}", fd.as_raw_fd()), OFlags::RDWR, Mode::empty());
+    let again = rustix::fs::open(
+        format!("/proc/self/fd/{}", fd.as_raw_fd()),
+        OFlags::RDWR,
+        Mode::empty(),
+    );
     let strongest = again.as_ref().unwrap_or(fd);
     json!({
         "mmap": said(map(fd, ProtFlags::READ | ProtFlags::WRITE)),
@@ -89,12 +137,27 @@ fn said<T>(outcome: Result<T, Errno>) -> String {
 
 fn map(fd: impl AsFd, protection: ProtFlags) -> Result<*mut c_void, Errno> {
     // SAFETY: a new mapping at an address of the kernel's choice; nothing refers to it yet.
-    unsafe { rustix::mm::mmap(std::ptr::null_mut(), PAGE_BYTES, protection, MapFlags::SHARED, fd, 0) }
+    unsafe {
+        rustix::mm::mmap(
+            std::ptr::null_mut(),
+            PAGE_BYTES,
+            protection,
+            MapFlags::SHARED,
+            fd,
+            0,
+        )
+    }
 }
 
 fn make_writable(address: *mut c_void) -> Result<(), Errno> {
     // SAFETY: the mapping is ours, of that size, and no reference into it exists.
-    unsafe { rustix::mm::mprotect(address, PAGE_BYTES, MprotectFlags::READ | MprotectFlags::WRITE) }
+    unsafe {
+        rustix::mm::mprotect(
+            address,
+            PAGE_BYTES,
+            MprotectFlags::READ | MprotectFlags::WRITE,
+        )
+    }
 }
 
 /// Read by a system call: others write this memory, so that no slice may be made of it.

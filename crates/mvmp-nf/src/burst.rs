@@ -226,11 +226,23 @@ impl Burst {
     }
 
     #[inline(always)]
-    fn release_one<'a>(&mut self, index: usize, slot: u8, lane: &mut Room<'a>, returns: &mut Returns, session: &'a Session) {
+    fn release_one<'a>(
+        &mut self,
+        index: usize,
+        slot: u8,
+        lane: &mut Room<'a>,
+        returns: &mut Returns,
+        session: &'a Session,
+    ) {
         let packet = &mut self.packets[index];
         if packet.descriptor.token != 0 {
             lane.towards(returns, session, packet.descriptor.pool, self.held);
-            returns.release(lane.worker, lane.slots, released(packet, slot), &mut lane.room);
+            returns.release(
+                lane.worker,
+                lane.slots,
+                released(packet, slot),
+                &mut lane.room,
+            );
             packet.descriptor.token = 0;
             self.held -= 1;
         }
@@ -442,7 +454,13 @@ impl<'a> Room<'a> {
     }
 
     #[inline(always)]
-    pub(crate) fn towards(&mut self, returns: &mut Returns, session: &'a Session, pool: u8, wanted: usize) {
+    pub(crate) fn towards(
+        &mut self,
+        returns: &mut Returns,
+        session: &'a Session,
+        pool: u8,
+        wanted: usize,
+    ) {
         if self.pool != Some(pool) {
             self.look_up(returns, session, pool, wanted);
         }
@@ -451,7 +469,10 @@ impl<'a> Room<'a> {
     fn look_up(&mut self, returns: &mut Returns, session: &'a Session, pool: u8, wanted: usize) {
         self.pool = Some(pool);
         self.worker = session.pool(pool).map_or(0, |pool| pool.worker);
-        self.slots = session.links.get(self.worker as usize).map_or(&[], |link| link.up.return_slots());
+        self.slots = session
+            .links
+            .get(self.worker as usize)
+            .map_or(&[], |link| link.up.return_slots());
         self.room = returns.room(&session.links, self.worker, wanted);
         returns.expect(self.worker, self.slots, wanted.min(self.room));
     }

@@ -93,7 +93,13 @@ impl Returns {
     /// Puts a release into the ring, or behind it. `room` is what the caller found for this
     /// worker and has not used up.
     #[inline(always)]
-    pub(crate) fn release(&mut self, worker: u8, slots: &[AtomicU64], descriptor: Descriptor, room: &mut usize) {
+    pub(crate) fn release(
+        &mut self,
+        worker: u8,
+        slots: &[AtomicU64],
+        descriptor: Descriptor,
+        room: &mut usize,
+    ) {
         if *room > 0 {
             *room -= 1;
             self.fill(worker, slots, descriptor);

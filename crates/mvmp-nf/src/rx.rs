@@ -52,7 +52,8 @@ impl RxSide {
             consumers,
             turn: 0,
             sleep: 0,
-            no_yields: 0, shares_cpu: false,
+            no_yields: 0,
+            shares_cpu: false,
         }
     }
 

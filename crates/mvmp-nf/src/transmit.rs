@@ -185,7 +185,10 @@ pub(crate) fn send(opening: &Opening, frames: &[&[u8]], in_port: u8) -> Result<u
     let worker = opening.lanes.first().map_or(0, |lane| lane.worker);
     let mut returns = session.returns();
     returns.reclaim_private(&session.links);
-    let slots = session.links.get(worker as usize).map_or(&[][..], |link| link.up.return_slots());
+    let slots = session
+        .links
+        .get(worker as usize)
+        .map_or(&[][..], |link| link.up.return_slots());
     let mut room = returns.room(&session.links, worker, frames.len());
     let mut taken = 0;
     while taken < frames.len() && room > 0 {
@@ -199,7 +202,9 @@ pub(crate) fn send(opening: &Opening, frames: &[&[u8]], in_port: u8) -> Result<u
         if !session.private.copy_in(at as usize, frames[taken]) {
             break;
         }
-        returns.fill(worker, slots,
+        returns.fill(
+            worker,
+            slots,
             private(at, frames[taken].len() as u16, opening, in_port),
         );
         room -= 1;

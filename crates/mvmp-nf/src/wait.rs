@@ -81,7 +81,9 @@ fn offer_cpu<S: DerefMut<Target = RxSide>>(sides: &mut [S]) -> bool {
     let offered = Instant::now();
     std::thread::yield_now();
     let away = offered.elapsed();
-    sides.iter_mut().for_each(|side| side.shares_cpu = (YIELD_TO_NOBODY..FOREIGN_SLICE).contains(&away));
+    sides
+        .iter_mut()
+        .for_each(|side| side.shares_cpu = (YIELD_TO_NOBODY..FOREIGN_SLICE).contains(&away));
     if away < FOREIGN_SLICE {
         return true;
     }

@@ -21,7 +21,10 @@ use crate::worker::Command;
 use crate::worker::lane::{NO_SLOT, NfLane};
 
 /// A region that only the platform writes: sealed before anyone gets it.
-pub(super) fn sealed_region(name: &str, bytes: usize) -> Result<(OwnedFd, Arc<Mapping>), MemoryError> {
+pub(super) fn sealed_region(
+    name: &str,
+    bytes: usize,
+) -> Result<(OwnedFd, Arc<Mapping>), MemoryError> {
     let fd = memory::create(name, bytes)?;
     let mapping = Mapping::of(&fd, bytes, Access::ReadWrite)?;
     mapping.populate()?;
@@ -30,7 +33,10 @@ pub(super) fn sealed_region(name: &str, bytes: usize) -> Result<(OwnedFd, Arc<Ma
 }
 
 /// A region that an NF will write: sealed for good once it has mapped it.
-pub(super) fn owned_region(name: &str, bytes: usize) -> Result<(OwnedFd, Arc<Mapping>), MemoryError> {
+pub(super) fn owned_region(
+    name: &str,
+    bytes: usize,
+) -> Result<(OwnedFd, Arc<Mapping>), MemoryError> {
     let fd = memory::create(name, bytes)?;
     memory::seal(&fd, Sealed::Size)?;
     let mapping = Mapping::of(&fd, bytes, Access::ReadWrite)?;

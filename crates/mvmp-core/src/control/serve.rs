@@ -11,8 +11,8 @@ use rustix::time::Timespec;
 use serde_json::Value;
 
 use super::authorize::Refusal;
-use super::operator::Operators;
 use super::handles::OpenRequest;
+use super::operator::Operators;
 use super::session::{Phase, Session};
 use super::sockets::{Door, Sockets};
 use super::state::Control;

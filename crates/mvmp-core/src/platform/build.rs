@@ -264,7 +264,10 @@ impl Builder {
                 pools,
                 devices: devices.iter().map(|entry| entry.device.clone()).collect(),
                 owner_of_port: ports.iter().map(|port| Some(port.worker)).collect(),
-                port_books: ports.iter().map(|port| Arc::clone(&port.counters)).collect(),
+                port_books: ports
+                    .iter()
+                    .map(|port| Arc::clone(&port.counters))
+                    .collect(),
                 hand_over,
                 commands: inbox,
                 events: self.events.clone(),

@@ -194,7 +194,9 @@ impl Buffers {
         let (from, length) = (self.frame_at(item), item.length as usize);
         // SAFETY: the source is lent, so nobody writes it, and the fresh buffer is another one.
         let source = unsafe { std::slice::from_raw_parts(from, length) };
-        let mbuf = self.fresh_with(length, |room| room.copy_from_slice(source)).ok()?;
+        let mbuf = self
+            .fresh_with(length, |room| room.copy_from_slice(source))
+            .ok()?;
         let (granule, offset) = place(self.pool.base(), mbuf);
         record.offset = offset;
         record.store(self.records.words(), granule);

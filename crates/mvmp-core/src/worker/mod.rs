@@ -283,7 +283,10 @@ impl Worker {
     fn report_faults(&self) {
         for port in &self.ports {
             if let Some(what) = port.fault() {
-                self.say(Event::PortFault { port: port.number, what });
+                self.say(Event::PortFault {
+                    port: port.number,
+                    what,
+                });
             }
         }
     }
@@ -343,7 +346,11 @@ impl Worker {
         let slot = lane.slot;
         let mut outcome = Ok(());
         // Who never receives here never holds a share.
-        let pools = if lane.receiving { self.parts.pools.len() } else { 0 };
+        let pools = if lane.receiving {
+            self.parts.pools.len()
+        } else {
+            0
+        };
         for at in 0..pools {
             outcome = self.parts.pools[at].ledger.open_slot(slot);
             if outcome.is_err() {

@@ -96,7 +96,10 @@ impl Nap {
             most if self.in_a_row > LONG_NAP_AFTER && self.most_ns >= LONG_NAP_FROM_NS => 4 * most,
             next => next,
         };
-        let nap = Timespec { tv_sec: 0, tv_nsec: nanos.min(999_999_999) as _ };
+        let nap = Timespec {
+            tv_sec: 0,
+            tv_nsec: nanos.min(999_999_999) as _,
+        };
         self.next_ns = (self.next_ns * 2).min(self.most_ns);
         let Some(epoll) = &self.epoll else {
             return std::thread::sleep(Duration::from_nanos(self.next_ns));
@@ -189,7 +192,9 @@ impl Worker {
 
     /// No port must be polled, nobody waits for room, nothing is on its way.
     fn nothing_to_poll(&self) -> bool {
-        let must_poll = |port: &super::port::Port| !port.ended && !port.waits_to_start() || port.has_unwritten();
+        let must_poll = |port: &super::port::Port| {
+            !port.ended && !port.waits_to_start() || port.has_unwritten()
+        };
         !self.ports.iter().any(must_poll)
             && self.to_wake.is_empty()
             && self.sweeps.is_empty()
