@@ -1,4 +1,4 @@
-"""A reader of capture files for tests, written from the formats' specifications and not from the platform's code.
+"""A reader of capture files for tests, from the formats' specifications, not from our code.
 
 It knows what the platform promises to keep: the bytes, the timestamp, the length on the wire.
 """

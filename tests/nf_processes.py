@@ -1,4 +1,4 @@
-"""NFs as processes of their own, for tests; each ends with the platform, by itself, or at the end of its `with`."""
+"""NFs as processes of their own, for tests; each ends at the end of its `with` at the latest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every Ethernet capture of the collection goes through the platform and an NF process, and comes out as it was."""
+"""Every Ethernet capture of the collection goes through a platform and an NF, and comes out as it was."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def side_by_side(files: list[Path], folder: Path, suffix: str) -> dict[str, Any]
 
 
 def as_kept(record: Record) -> Record:
-    """What malformed captures claim is mended: no byte on the wire of a frame that has some, a time beyond 64 bits."""
+    """Malformed captures are mended: a frame of no byte on the wire, a time beyond 64 bits."""
     return record._replace(
         wire_length=record.wire_length or len(record.frame),
         timestamp_ns=min(record.timestamp_ns, 2**63 - 1),

@@ -1,4 +1,4 @@
-"""What a user does wrong is answered by one sentence that says what, where, and what to do; nothing else happens."""
+"""What a user does wrong is answered by a sentence that says what, where, and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What changes while a platform runs: ports that come and go, starts and stops, signals, workers and hand-overs."""
+"""Ports that come and go under traffic, starts and stops, signals, workers and hand-overs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_port_goes_and_another_comes_in_its_place_under_traffic(tmp_path: Path
     with mvmp.Platform(endless(tmp_path / "out.pcapng"), socket=socket) as platform:
         with forwarder("forwarder", socket, "bridge0") as nf:
             for round_number in (1, 2, 3):
-                await_that(lambda: transmitted(platform) > 1000 * round_number, "traffic")
+                await_that(lambda wanted=1000 * round_number: transmitted(platform) > wanted, "traffic")
                 platform.remove_port("in")
                 assert platform.stats()["ports"]["in"]["present"] is False
                 await_that(lambda: is_quiet(platform), "all buffers home")

@@ -135,7 +135,7 @@ def stage(folder: Path) -> Iterator[Wired]:
 
 
 def check_ports(stats: dict[str, Any]) -> None:
-    """What came in by a port is dispatched or a named drop, and what was accepted for one has left by it or is one."""
+    """Received is dispatched or a named drop; accepted is transmitted or one."""
     for port in stats["ports"].values():
         assert port["received"] == port["dispatched"] + sum(port["drops"].values())
         assert port["tx"]["accepted"] == port["tx"]["transmitted"] + sum(port["tx"]["drops"].values())
