@@ -67,7 +67,7 @@ reasons! {
     NotAuthorized = "not_authorized",
     /// Handle out: the way out could not be determined.
     NoRoute = "no_route",
-    /// Handle out: nobody receives on that rootless device.
+    /// Handle out: nobody else receives on that rootless device, or no receiver's match wants it.
     NoReceiver = "no_receiver",
     /// Handle out: passed on by 255 NFs already.
     HopLimit = "hop_limit",

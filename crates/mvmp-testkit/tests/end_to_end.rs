@@ -290,3 +290,50 @@ fn a_full_disk_is_a_named_drop_and_the_stream_still_ends() {
         "{out}"
     );
 }
+
+#[test]
+fn what_no_receivers_match_wants_is_a_named_drop_of_the_sender() {
+    let stage = Stage::new(
+        r#"
+[platform]
+buffers = 2048
+[ports]
+in = { pcap = "$IN", rate = "lossless" }
+[devices.nic]
+mode = "direct"
+ports = ["in"]
+[devices.virt0]
+mode = "rootless"
+[nfs.sender]
+devices = ["nic:rx", "virt0:tx"]
+[nfs.picky]
+devices = ["virt0:rx"]
+"#,
+    );
+    let (sender, picky) = (stage.nf("sender"), stage.nf("picky"));
+    let (nic, virt) = (
+        sender.open("nic", OpenOptions::default()).unwrap(),
+        sender.open("virt0", OpenOptions::default()).unwrap(),
+    );
+    let rule = OpenOptions {
+        rule: Some("tcp port 23".into()),
+        ..OpenOptions::default()
+    };
+    let picked = picky.open("virt0", rule).unwrap();
+    let receiver = std::thread::spawn(move || serve(&picked, |_| {}));
+    let sent = serve(&nic, |burst| send_all(&virt, burst));
+    sender.close();
+    let got = receiver.join().unwrap();
+    assert!(
+        0 < got && got < sent,
+        "the rule wants some, not all: {got} of {sent}"
+    );
+    let stats = stage.settle();
+    let no_receiver: u64 = stats["closed_handles"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|handle| handle["out"]["drops"]["no_receiver"].as_u64().unwrap_or(0))
+        .sum();
+    assert_eq!(sent, got + no_receiver);
+}

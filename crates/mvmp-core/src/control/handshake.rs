@@ -33,10 +33,7 @@ pub(super) fn sealed_region(
 }
 
 /// A region that an NF will write: sealed for good once it has mapped it.
-pub(super) fn owned_region(
-    name: &str,
-    bytes: usize,
-) -> Result<(OwnedFd, Arc<Mapping>), MemoryError> {
+fn owned_region(name: &str, bytes: usize) -> Result<(OwnedFd, Arc<Mapping>), MemoryError> {
     let fd = memory::create(name, bytes)?;
     memory::seal(&fd, Sealed::Size)?;
     let mapping = Mapping::of(&fd, bytes, Access::ReadWrite)?;
@@ -50,6 +47,7 @@ pub(super) fn trouble(error: impl std::fmt::Display) -> Refusal {
         format!("the platform could not make the shared memory: {error}"),
     )
 }
+
 impl Control {
     /// Hello: role, rights, instance, then the regions.
     pub(super) fn hello(&mut self, nf: u32, protocol: u32, role: &str) {

@@ -72,6 +72,8 @@ pub struct Port {
     pub counters: Arc<PortCounters>,
     /// Its source is at the end, and all of it is dispatched.
     pub ended: bool,
+    /// Frames that files of this port could not write before it was added again.
+    write_failed_before: u64,
     out: Vec<*mut Mbuf>,
 }
 
@@ -90,7 +92,9 @@ impl Port {
         cells: Vec<Cell>,
         counters: Arc<PortCounters>,
     ) -> Self {
+        let write_failed_before = counters.write_failed.get();
         Self {
+            write_failed_before,
             number,
             pool,
             io,
@@ -173,8 +177,8 @@ impl Port {
             return None;
         };
         let source = capture.source.as_ref().and_then(CaptureSource::take_error);
-        let sink = capture.sink.as_ref().and_then(CaptureSink::take_error);
-        source.or(sink).map(|error| error.to_string())
+        let sink = || capture.sink.as_ref().and_then(CaptureSink::take_error);
+        source.or_else(sink).map(|error| error.to_string())
     }
 
     /// A capture that control has not started yet.
@@ -284,7 +288,9 @@ impl Port {
                         sink.end_round();
                     }
                     self.counters.unwritten.set(sink.pending());
-                    self.counters.write_failed.set(sink.lost());
+                    self.counters
+                        .write_failed
+                        .set(self.write_failed_before + sink.lost());
                 }
             }
         }

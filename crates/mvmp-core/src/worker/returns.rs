@@ -4,7 +4,10 @@
 //! A descriptor is copied out of the ring before it is looked at, and believed only as far as the
 //! ledger agrees. Bounds come from the record that the platform wrote, never from the NF.
 
+use std::sync::Arc;
+
 use mvmp_wire::descriptor::{ANY_PORT, ReleaseReason};
+use mvmp_wire::memory::Mapping;
 use mvmp_wire::packet::Link;
 use mvmp_wire::{Descriptor, Op, PRIVATE_POOL};
 
@@ -14,7 +17,6 @@ use super::lane::{NO_SLOT, REFUSED_MAX, SLOTS_PER_LINE, asked};
 use super::port::written_as;
 use super::{Exits, Worker, lane_at};
 use crate::counters::DropReason;
-use crate::dpdk::rdtsc;
 use crate::ledger::Closed;
 
 /// Descriptors taken from one NF in one turn.
@@ -129,9 +131,6 @@ impl Worker {
             return 0;
         }
         let run = &run[..room];
-        if run.is_empty() {
-            return 0;
-        }
         match op {
             Op::Release => self.release(at, pool, run),
             Op::Forward => self.forward(at, pool, run, &way),
@@ -285,9 +284,7 @@ impl Worker {
     fn forward_to_nic(&mut self, at: usize, pool: usize, part: &[Descriptor], place: usize) -> u64 {
         let (slot, arg) = (part[0].slot, part[0].arg);
         let departed = self.ports[place].send_run(&mut self.parts.pools[pool], slot, part);
-        for _ in 0..departed.no_buffer {
-            self.count_out_drop(at, arg, DropReason::NoBuffer);
-        }
+        self.count_out_drops(at, arg, DropReason::NoBuffer, departed.no_buffer);
         departed.refused
     }
 
@@ -320,7 +317,7 @@ impl Worker {
         for part in run.chunks(64) {
             let mut items = [Item::default(); 64];
             let (count, _) = self.check(pool, part, &mut items);
-            self.deliver_to_receivers(at, pool, &items[..count], device);
+            self.deliver_to_receivers(at, pool, &items[..count], device, part[0].arg);
             let (ended, not_held) = self.parts.pools[pool].give_back(part[0].slot, part);
             closed += ended;
             refused += not_held;
@@ -359,12 +356,22 @@ impl Worker {
         (count, refused)
     }
 
-    fn deliver_to_receivers(&mut self, at: usize, pool: usize, items: &[Item], device: usize) {
+    /// Delivers to all others that receive; what none of their matches wants is the drop
+    /// `no_receiver` of the handle that it was sent over, `arg`.
+    fn deliver_to_receivers(
+        &mut self,
+        at: usize,
+        pool: usize,
+        items: &[Item],
+        device: usize,
+        arg: u8,
+    ) {
         if items.is_empty() {
             return;
         }
         let (nf, tsc) = (self.nfs[at].nf, self.tsc);
         let all = u64::MAX >> (64 - items.len());
+        let mut offered = 0;
         for &slot in &self.parts.devices[device].receivers {
             let Some(lane) = lane_at(&mut self.lanes, slot).filter(|lane| lane.nf != nf) else {
                 continue;
@@ -374,8 +381,11 @@ impl Worker {
                 None => all,
                 Some(matcher) => narrowed(matcher, buffers, items),
             };
+            offered |= wanted;
             deliver(lane, buffers, &mut self.to_wake, items, wanted, tsc);
         }
+        let unheard = u64::from((all & !offered).count_ones());
+        self.count_out_drops(at, arg, DropReason::NoReceiver, unheard);
     }
 
     fn mirror(&mut self, at: usize, pool: usize, run: &[Descriptor], way: &Way) {
@@ -388,7 +398,7 @@ impl Worker {
             refused += not_held;
             match way {
                 Way::Receivers(device) => {
-                    self.deliver_to_receivers(at, pool, &items[..count], *device)
+                    self.deliver_to_receivers(at, pool, &items[..count], *device, part[0].arg)
                 }
                 Way::Ports(one, other) => self.mirror_out(at, pool, part, (*one, *other)),
                 Way::Home | Way::Lost(_) => {}
@@ -525,18 +535,26 @@ impl Worker {
 
     /// Counts at the handle that was sent over.
     fn count_out_drop(&mut self, at: usize, handle: u8, reason: DropReason) {
+        self.count_out_drops(at, handle, reason, 1);
+    }
+
+    fn count_out_drops(&mut self, at: usize, handle: u8, reason: DropReason, n: u64) {
+        if n == 0 {
+            return;
+        }
         let slot = self.nfs[at]
             .slots
             .get(handle as usize)
             .copied()
             .unwrap_or(NO_SLOT);
         if let Some(lane) = lane_at(&mut self.lanes, slot) {
-            lane.counters.out_drops.add(reason, 1);
+            lane.counters.out_drops.add(reason, n);
         }
     }
 
     /// Takes frames that the NF has built in its private memory: each is copied into a fresh buffer.
     fn take_built(&mut self, at: usize, run: &[Descriptor]) -> usize {
+        let private = Arc::clone(&self.nfs[at].private);
         for (done, descriptor) in run.iter().enumerate() {
             let (slot, way) = match asked(descriptor) {
                 Some(Op::Forward) => {
@@ -560,7 +578,7 @@ impl Worker {
             } else {
                 self.count_refused(at, 1);
             }
-            if let Err(reason) = self.take_one_built(at, descriptor, &way) {
+            if let Err(reason) = self.take_one_built(at, descriptor, &way, &private) {
                 self.count_out_drop(at, descriptor.arg, reason);
             }
         }
@@ -572,11 +590,11 @@ impl Worker {
         at: usize,
         descriptor: &Descriptor,
         way: &Way,
+        private: &Mapping,
     ) -> Result<(), DropReason> {
         if let Way::Lost(reason) = way {
             return Err(*reason);
         }
-        let private = std::sync::Arc::clone(&self.nfs[at].private);
         let from =
             descriptor.granule as usize * mvmp_wire::GRANULE_BYTES + descriptor.offset as usize;
         // The port that an NF names for a frame of its own travels as the hop byte: see docs/protocol.md.
@@ -586,9 +604,8 @@ impl Worker {
             u16::from(descriptor.hop)
         };
         let length = descriptor.length as usize;
-        let now_ns = self.clock.now_ns(rdtsc());
         let arrival = Arrival {
-            timestamp_ns: now_ns,
+            timestamp_ns: self.clock.now_ns(self.tsc),
             wire_length: length as u32,
             in_port,
             link: Link::Ethernet,
@@ -605,7 +622,7 @@ impl Worker {
         };
         match way {
             Way::Receivers(device) => {
-                self.deliver_to_receivers(at, 0, &[item], *device);
+                self.deliver_to_receivers(at, 0, &[item], *device, descriptor.arg);
                 let buffers = &mut self.parts.pools[0];
                 if !buffers.ledger.is_lent(item.granule) {
                     buffers.go_home(item.granule);

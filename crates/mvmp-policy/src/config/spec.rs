@@ -24,7 +24,7 @@ pub struct PlatformSpec {
     pub on_stall: OnStall,
     /// Seconds between two signs of life of an NF; after three missed ones it is dead.
     pub alive_s: f64,
-    /// Longest nap of an idle worker, in microseconds; `None`: 100 for NICs, 1000 for kernel and file ports.
+    /// Longest nap of an idle worker that has ports to poll, in microseconds; `None`: 100 for NICs, 1000 for kernel and file ports.
     pub idle_nap_us: Option<u32>,
     /// Slots of a handle's rx ring, where it does not ask for another number; a power of two.
     pub ring_slots: u32,
