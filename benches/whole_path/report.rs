@@ -67,7 +67,7 @@ pub fn markdown(
 ) -> String {
     let pages = facts["page_bytes"].as_u64().unwrap_or(0) / 1024;
     let mut text = format!(
-        "Machine: {}; DPDK {}; pages of the packet memory: {pages} KiB. Commit: {}. Runs: {}, {} s each, all cases and testpmd interleaved; priority beside other sessions (nice): {}.\n\n",
+        "Machine: {}; {}; pages of the packet memory: {pages} KiB. Commit: {}. Runs: {}, {} s each, all cases and testpmd interleaved; priority beside other sessions (nice): {}.\n\n",
         machine::line(),
         facts["dpdk"].as_str().unwrap_or("?"),
         machine::commit(),
