@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 MATURIN := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin
 .DEFAULT_GOAL := help
 .PHONY: help demo test build deps packages lint fmt bench wheel bare-root clean
@@ -13,8 +14,10 @@ help: ## this list
 demo: build ## build everything and see it at work (no root, no NIC, no huge pages needed)
 	$(BIN)/mvmp demo
 
-test: build ## Rust tests, then Python tests
+test: build ## Rust tests, models of the rings, broken rules, then Python tests
 	cargo test
+	CARGO_TARGET_DIR=$(TARGET)/loom RUSTFLAGS="--cfg loom" cargo test -p mvmp-wire --release --test loom
+	crates/mvmp-testkit/tests/negative_controls.sh
 	$(BIN)/pytest
 
 build: deps ## the Python package, release build, into .venv

@@ -20,6 +20,8 @@
 use chacha20::ChaCha8Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 
+use crate::broken::{Rule, is_broken};
+
 /// Slots that a ledger knows: a `u8` in descriptors.
 pub const SLOTS: usize = 256;
 
@@ -220,7 +222,7 @@ impl Ledger {
     /// Whether this share is open.
     #[inline(always)]
     pub fn holds(&self, slot: u8, granule: u32, token: u32) -> bool {
-        if cfg!(feature = "break-token-check") {
+        if is_broken(Rule::TokenCheck) {
             return self.columns[slot as usize]
                 .tokens
                 .get(granule as usize)
@@ -253,7 +255,7 @@ impl Ledger {
             }
             closed += 1;
             let token = self.columns[slot as usize].tokens[granule as usize];
-            if self.close(slot, granule, token) == Closed::Last && !cfg!(feature = "break-sweep") {
+            if self.close(slot, granule, token) == Closed::Last && !is_broken(Rule::Sweep) {
                 home(granule);
             }
         }
@@ -317,7 +319,7 @@ impl Shares<'_> {
             self.cells.get_mut(granule as usize)?,
             self.refs.get_mut(granule as usize)?,
         );
-        if *cell != 0 && !cfg!(feature = "break-open-once") {
+        if *cell != 0 && !is_broken(Rule::OpenOnce) {
             return None;
         }
         let token = self.source.next();
@@ -337,7 +339,7 @@ impl Shares<'_> {
         ) else {
             return Closed::Refused;
         };
-        let held = if cfg!(feature = "break-token-check") {
+        let held = if is_broken(Rule::TokenCheck) {
             *cell != 0
         } else {
             token != 0 && *cell == token
@@ -345,7 +347,7 @@ impl Shares<'_> {
         if !held {
             return Closed::Refused;
         }
-        if !cfg!(feature = "break-close-once") {
+        if !is_broken(Rule::CloseOnce) {
             *cell = 0;
         }
         self.closed += 1;

@@ -14,6 +14,7 @@
 #[allow(unsafe_code)]
 pub mod dpdk;
 
+mod broken;
 pub mod capture;
 mod control;
 pub mod counters;

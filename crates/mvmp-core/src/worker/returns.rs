@@ -16,6 +16,7 @@ use super::delivery::deliver;
 use super::lane::{NO_SLOT, REFUSED_MAX, SLOTS_PER_LINE, asked};
 use super::port::written_as;
 use super::{Exits, Worker, lane_at};
+use crate::broken::{Rule, is_broken};
 use crate::counters::DropReason;
 use crate::ledger::Closed;
 
@@ -117,7 +118,7 @@ impl Worker {
             return run.len();
         };
         let mine = first.slot != NO_SLOT && self.nfs[at].slots.contains(&first.slot);
-        if !mine && !cfg!(feature = "break-slot-check") {
+        if !mine && !is_broken(Rule::SlotCheck) {
             self.nfs[at].counters.refused.add(run.len() as u64);
             return run.len();
         }

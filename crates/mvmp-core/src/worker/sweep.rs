@@ -10,6 +10,7 @@ use mvmp_wire::region::STATE_CLOSED;
 
 use super::lane::NO_SLOT;
 use super::{Event, Worker, wake};
+use crate::broken::{Rule, is_broken};
 use crate::dpdk::rdtsc;
 
 /// Rows swept in one turn.
@@ -53,7 +54,7 @@ impl Worker {
                 // ORDERING: one relaxed snapshot; whatever value stands there, at most a ring is drained.
                 lane.up.return_tail().load(Ordering::Relaxed)
             });
-        let drain_to = drain_to.filter(|_| !cfg!(feature = "break-drain"));
+        let drain_to = drain_to.filter(|_| !is_broken(Rule::Drain));
         self.sweeps.push(Sweep {
             slot,
             died,
