@@ -58,7 +58,8 @@ if [ -n "$missing" ] || [ $clang = 1 ]; then
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 fi
 
-# What only tests need: without it they skip, saying so. Installed where that takes no question.
+# What only tests need: without it they skip, saying so (with CI=true they fail). Installed where that
+# takes no question. Docker Engine is not: which one, and who may use it, is the machine's own matter.
 missing=
 need tcpdump tcpdump
 need tshark tshark
@@ -66,6 +67,8 @@ need iperf3 iperf3
 need ping iputils-ping
 need ethtool ethtool
 need curl curl
+need nsenter util-linux
+need debootstrap debootstrap
 if [ -n "$missing" ]; then
     sudo=
     [ "$(id -u)" = 0 ] || sudo='sudo -n'
@@ -73,7 +76,7 @@ if [ -n "$missing" ]; then
     # shellcheck disable=SC2086
     if ! { command -v apt-get && { [ -z "$sudo" ] || $sudo true; } && $sudo apt-get update -qq &&
         $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing; } >/dev/null 2>&1; then
-        say "not installed; the tests that want them will be skipped"
+        say "not installed; the tests that want them will be skipped, or fail where CI=true"
     fi
 fi
 

@@ -35,6 +35,9 @@ class Interface(NamedTuple):
     offset_s: int
 
 
+NO_CAPTURES = "no collection of captures: set MVMP_CAPTURES"
+
+
 def captures_folder() -> Path | None:
     """The captures that nobody of this project wrote; `None` where they are not there."""
     beside = Path(__file__).resolve().parent.parent.parent / "shared" / "captures"

@@ -17,7 +17,7 @@ import mvmp
 if not hasattr(mvmp, "Platform"):
     pytest.skip("the extension module is built without the platform", allow_module_level=True)
 
-from capture_files import Record, captures_folder, records
+from capture_files import NO_CAPTURES, Record, captures_folder, records
 from nf_processes import check_books, forwarder
 
 CAPTURES = captures_folder()
@@ -37,7 +37,12 @@ def ethernet_captures() -> list[Path]:
 def batches() -> list[list[Path]]:
     """As many captures as one platform takes at a time."""
     files = ethernet_captures()
-    return [files[at : at + AT_ONCE] for at in range(0, len(files), AT_ONCE)]
+    return [files[at : at + AT_ONCE] for at in range(0, len(files), AT_ONCE)] or [[]]
+
+
+def named(files: list[Path]) -> str:
+    """A batch, by its first."""
+    return f"{files[0].stem}-and-{len(files) - 1}-more" if files else "none"
 
 
 def side_by_side(files: list[Path], folder: Path, suffix: str) -> dict[str, Any]:
@@ -68,8 +73,8 @@ def plain(file: Path, folder: Path) -> Path:
     return content
 
 
-@pytest.mark.skipif(CAPTURES is None, reason="no collection of captures: set MVMP_CAPTURES")
-@pytest.mark.parametrize("files", batches(), ids=lambda files: f"{files[0].stem}-and-{len(files) - 1}-more")
+@pytest.mark.skipif(CAPTURES is None, reason=NO_CAPTURES)
+@pytest.mark.parametrize("files", batches(), ids=named)
 def test_captures_come_out_as_they_went_in(files: list[Path], tmp_path: Path) -> None:
     files = [plain(file, tmp_path) for file in files]
     configuration = side_by_side(files, tmp_path, ".pcapng")

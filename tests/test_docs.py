@@ -3,7 +3,6 @@
 A block may be preceded by a comment that says how it is tested:
 
     <!-- test: refused "TEXT" -->      a configuration that must be refused, with TEXT in the message
-    <!-- test: skip WHY -->            not tested
 
 Python blocks run in a process of their own, in a folder with `in.pcap` and `policies/`. One that makes no
 platform of its own finds one under $MVMP_SOCKET that plays a capture once and lets everyone open `bridge0`
@@ -77,12 +76,7 @@ def all_blocks() -> Iterator[Block]:
 def blocks(*languages: str) -> list[Any]:
     """Parameters: the blocks of these languages."""
     chosen = [block for block in all_blocks() if block.language in languages]
-    skipped = [
-        pytest.mark.skip(reason=block.directive) if "skip" in block.directive else () for block in chosen
-    ]
-    return [
-        pytest.param(block, id=str(block), marks=mark) for block, mark in zip(chosen, skipped, strict=True)
-    ]
+    return [pytest.param(block, id=str(block)) for block in chosen]
 
 
 def page_text(name: str) -> str:

@@ -18,7 +18,7 @@ import mvmp
 if not hasattr(mvmp, "Platform"):
     pytest.skip("the extension module is built without the platform", allow_module_level=True)
 
-from capture_files import captures_folder, write_pcap
+from capture_files import NO_CAPTURES, captures_folder, write_pcap
 
 NULL = '[ports]\nnic = "net_null0"\n'
 DIRECT = NULL + '[devices.span0]\nmode = "direct"\nports = ["nic"]\n'
@@ -166,7 +166,7 @@ def test_what_is_no_capture_of_ethernet_or_ip_is_refused_by_name(tmp_path: Path)
         mvmp.Platform(on_a_port({"pcap": str(tmp_path / "radio.pcap")}), socket=tmp_path / "mvmp.sock")
 
 
-@pytest.mark.skipif(captures_folder() is None, reason="no collection of captures: set MVMP_CAPTURES")
+@pytest.mark.skipif(captures_folder() is None, reason=NO_CAPTURES)
 def test_a_capture_of_another_link_is_refused_whole(tmp_path: Path) -> None:
     folder = captures_folder()
     assert folder is not None

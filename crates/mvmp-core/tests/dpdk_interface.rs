@@ -2,7 +2,7 @@
 //!
 //! Each test runs itself again under `unshare` and does its work there, because DPDK's threads
 //! belong to the namespace in which they were made. Without the right to make one, or without
-//! iproute2, it says so and is skipped.
+//! iproute2, it says so and is skipped (in CI: fails).
 
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -13,6 +13,11 @@ use mvmp_core::dpdk::interface::{data_room_bytes, default_max_frame_bytes};
 use mvmp_core::dpdk::{
     Eal, EthOptions, EthPort, InterfacePort, Mbuf, Pool, PortError, WorkerLcore, free_bulk,
 };
+
+#[path = "../../mvmp-testkit/src/skip.rs"]
+mod skip;
+
+use skip::skip;
 
 const INSIDE: &str = "MVMP_TEST_NAMESPACE";
 /// IEEE's number for local experiments: the host's own chatter has others.
@@ -30,7 +35,9 @@ fn inside(test: &str) -> bool {
     };
     let may = Command::new("unshare").args([flags, "ip", "link"]).output();
     if !may.is_ok_and(|output| output.status.success()) {
-        println!("skipped: no network namespace of its own (unshare {flags}) or no iproute2");
+        skip(format!(
+            "no network namespace of its own (unshare {flags}) or no iproute2"
+        ));
         return false;
     }
     let outcome = Command::new("unshare")
@@ -218,7 +225,9 @@ fn other_drivers_carry_the_same_frames_by_devargs() {
         ("net_af_xdp0,iface=left", "right"),
     ] {
         if devargs.starts_with("net_af_xdp") && in_user_namespace() {
-            println!("skipped: {devargs}: BPF programs take root of the machine itself");
+            skip(format!(
+                "{devargs}: BPF programs take root of the machine itself"
+            ));
             continue;
         }
         let port =

@@ -289,8 +289,7 @@ fn a_pcap_file_refuses_a_second_link_type_and_says_what_to_do() {
 #[test]
 fn a_full_disk_is_an_error_of_the_file() {
     if !Path::new("/dev/full").exists() {
-        eprintln!("skipped: no /dev/full here");
-        return;
+        return skip("no /dev/full");
     }
     let mut writer = CaptureWriter::create("/dev/full").expect("opens");
     writer

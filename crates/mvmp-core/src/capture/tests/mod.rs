@@ -12,6 +12,10 @@ mod hostile;
 mod oracles;
 mod pacing;
 mod port;
+#[path = "../../../../mvmp-testkit/src/skip.rs"]
+mod skip;
+
+use skip::skip;
 
 /// What comes out of a file, and goes into one.
 #[derive(Clone, Debug, PartialEq, Eq)]

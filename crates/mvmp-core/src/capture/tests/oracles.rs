@@ -16,7 +16,7 @@ fn said(program: &str, arguments: &[&str]) -> Option<String> {
             String::from_utf8_lossy(&output.stderr)
         ),
         Err(error) => {
-            eprintln!("skipped: {program}: {error}");
+            skip(format!("{program}: {error}"));
             None
         }
     }
