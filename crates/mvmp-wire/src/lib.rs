@@ -2,9 +2,9 @@
 //!
 //! Both sides of the platform share this crate and nothing else: the platform (`mvmp-core`) and
 //! the NF's library (`mvmp-nf`). It holds the shapes — [`Descriptor`], [`Record`], the layout of
-//! the shared [`region`]s, the control [`message`]s, packet [`packet::Headers`] — and the two
-//! mechanisms that both sides must agree on to the letter: the [`ring`] cursors and sealed
-//! [`memory`]. `docs/protocol.md` draws all of it.
+//! the shared [`region`]s, the control [`message`]s, packet [`packet::Headers`] — and the
+//! mechanisms that both sides must agree on to the letter: the [`ring`] cursors, the [`wake`] of
+//! who sleeps beside one, and sealed [`memory`]. `docs/protocol.md` draws all of it.
 //!
 //! Invariants:
 //! * Geometry (sizes, counts, masks) is chosen by the platform, sent by message and never read
@@ -27,6 +27,7 @@ pub mod record;
 pub mod region;
 pub mod ring;
 mod sync;
+pub mod wake;
 
 pub use descriptor::{Descriptor, Op};
 #[cfg(not(loom))]

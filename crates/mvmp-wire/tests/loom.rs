@@ -12,6 +12,7 @@ use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use mvmp_wire::Descriptor;
 use mvmp_wire::ring::{Consumer, Producer};
+use mvmp_wire::wake::{Patience, Turn, Waker};
 
 const CAPACITY: u32 = 2;
 
@@ -104,24 +105,59 @@ fn what_is_produced_is_consumed_once_whole_and_in_order() {
     });
 }
 
-/// One packet, with the wake-up that goes with it.
-fn produce_and_wake(shared: &Shared, count: u32, fences: bool) {
-    let (mut producer, mut woken) = (Producer::new(CAPACITY), 0);
-    for number in 1..=count {
-        assert!(
-            producer.room(&shared.head, 1).expect("an honest consumer") > 0,
-            "the ring is large enough for all"
-        );
-        producer.fill(&shared.slots, numbered(number));
-        producer.publish(&shared.tail);
-        if fences {
-            fence(Ordering::SeqCst);
+/// A turn of a worker: how many packets it publishes, when that is, and whether it is idle after it.
+type Step = (u32, u64, bool);
+
+const PATIENCE: Patience = Patience {
+    most: 50,
+    half_full: 10,
+};
+/// Busy turns that put the wake-up off, and the idle one that every worker has before it naps.
+const PUT_OFF: &[Step] = &[(1, 1, false), (1, 2, false), (0, 3, true)];
+/// The second packet makes the ring half full, and later.
+const HALF_FULL: &[Step] = &[(1, 1, false), (1, 11, false), (0, 12, true)];
+/// One packet grows old beside a worker that is never idle; another one comes just then.
+const OLD: &[Step] = &[
+    (1, 1, false),
+    (0, 51, false),
+    (1, 52, false),
+    (0, 102, false),
+];
+/// A wake-up and a packet for whoever is just awake.
+const TWICE: &[Step] = &[(1, 1, true), (1, 2, false), (0, 3, true)];
+/// What a worker must not do: nap after a busy turn.
+const NEVER_IDLE: &[Step] = &[(1, 1, false), (1, 2, false)];
+
+fn packets(steps: &[Step]) -> u32 {
+    steps.iter().map(|(count, ..)| count).sum()
+}
+
+/// A worker's turns, with the code that decides when to wake.
+fn produce_and_wake(shared: &Shared, steps: &[Step], fences: bool) {
+    let (mut producer, mut waker) = (Producer::new(CAPACITY), Waker::default());
+    let (mut number, mut looked_after) = (0, false);
+    for &(count, now, idle) in steps {
+        for _ in 0..count {
+            number += 1;
+            assert!(
+                producer.room(&shared.head, 1).expect("an honest consumer") > 0,
+                "the ring is large enough for all"
+            );
+            producer.fill(&shared.slots, numbered(number));
+            producer.publish(&shared.tail);
+            looked_after |= waker.published(now);
         }
-        let sleeping = shared.sleeping.load(Ordering::Relaxed);
-        if sleeping != 0 && sleeping != woken {
-            woken = sleeping;
-            *shared.pipe.lock().unwrap() += 1;
-            shared.written.notify_one();
+        let half = || producer.occupied() >= CAPACITY / 2;
+        let mut turn = Turn::new(now, idle);
+        if !fences {
+            turn = turn.without_fence();
+        }
+        if looked_after && waker.is_due(&turn, PATIENCE, half) {
+            looked_after = false;
+            if waker.must_wake(&mut turn, &shared.sleeping) {
+                *shared.pipe.lock().unwrap() += 1;
+                shared.written.notify_one();
+            }
         }
     }
 }
@@ -156,25 +192,46 @@ fn consume_asleep(shared: &Shared, count: u32, fences: bool) {
     }
 }
 
-fn sleep_and_wake(fences: bool) {
+fn sleep_and_wake(steps: &'static [Step], fences: bool) {
     bounded(4).check(move || {
         let shared = Shared::new();
         let producer = {
             let shared = Arc::clone(&shared);
-            thread::spawn(move || produce_and_wake(&shared, CAPACITY, fences))
+            thread::spawn(move || produce_and_wake(&shared, steps, fences))
         };
-        consume_asleep(&shared, CAPACITY, fences);
+        consume_asleep(&shared, packets(steps), fences);
         producer.join().unwrap();
     });
 }
 
 #[test]
-fn no_wake_up_is_lost() {
-    sleep_and_wake(true);
+fn no_wake_up_is_lost_that_is_put_off_until_the_worker_is_idle() {
+    sleep_and_wake(PUT_OFF, true);
+}
+
+#[test]
+fn no_wake_up_is_lost_when_half_a_ring_waits() {
+    sleep_and_wake(HALF_FULL, true);
+}
+
+#[test]
+fn no_wake_up_is_lost_beside_a_worker_that_is_never_idle() {
+    sleep_and_wake(OLD, true);
+}
+
+#[test]
+fn no_wake_up_is_lost_by_who_falls_asleep_again_at_once() {
+    sleep_and_wake(TWICE, true);
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
 fn without_the_fences_a_wake_up_is_lost_which_shows_that_this_model_would_see_it() {
-    sleep_and_wake(false);
+    sleep_and_wake(PUT_OFF, false);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_the_idle_turn_a_wake_up_is_lost_which_shows_that_this_model_would_see_it() {
+    sleep_and_wake(NEVER_IDLE, true);
 }

@@ -13,6 +13,7 @@ use mvmp_wire::memory::MemoryError;
 use mvmp_wire::message::{ErrorCode, FromPlatform, LaneGeometry, PoolGeometry, PortFacts};
 use mvmp_wire::region::{DownRegion, STATE_ENDED};
 use mvmp_wire::ring::Producer;
+use mvmp_wire::wake::Waker;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::authorize::{self, Refusal};
@@ -161,8 +162,7 @@ impl Control {
                 counters,
                 receiving,
                 broken: false,
-                woken: 0,
-                waiting_since: 0,
+                waker: Waker::default(),
             };
             lanes.push((worker, Box::new(lane)));
         }

@@ -20,8 +20,7 @@ pub fn deliver(
     if again != 0 {
         deliver_copies(lane, buffers, items, again);
     }
-    if lane.waiting_since == 0 && lane.ring.occupied() != 0 {
-        lane.waiting_since = tsc.max(1);
+    if lane.ring.occupied() != 0 && lane.waker.published(tsc) {
         to_wake.push(lane.slot);
     }
     taken

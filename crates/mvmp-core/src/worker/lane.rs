@@ -10,6 +10,7 @@ use mvmp_policy::Matcher;
 use mvmp_wire::memory::Mapping;
 use mvmp_wire::region::{DownRegion, StatusRegion, UpRegion};
 use mvmp_wire::ring::{Consumer, Producer};
+use mvmp_wire::wake::Waker;
 use mvmp_wire::{Descriptor, MAX_HANDLES, Op};
 
 use super::buffers::{Buffers, Item, prefetch_to_write};
@@ -66,10 +67,8 @@ pub struct Lane {
     pub receiving: bool,
     /// The NF's index was impossible.
     pub broken: bool,
-    /// The last sleep that was ended by a wake-up.
-    pub woken: u32,
-    /// When its first unsignalled packet came (TSC), 0 when there is none.
-    pub waiting_since: u64,
+    /// When its NF is woken.
+    pub waker: Waker,
 }
 
 impl Lane {

@@ -1,13 +1,13 @@
 //! Waiting: when a worker has nothing to do it naps, and it wakes NFs that sleep.
 //!
-//! The handshake with an NF is Dekker's: the producer publishes, fences, and reads the sleeper's
-//! word; the sleeper writes its word, fences, and looks at the ring once more. One of the two sees
-//! the other (checked with loom in `crates/mvmp-wire/tests`).
+//! When an NF is woken is decided in [`mvmp_wire::wake`], where loom checks that no wake-up is lost.
+//! The worker's own sleep is the same handshake the other way round: sleeping words, fence, a last look.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
+use mvmp_wire::wake::{Patience, Turn};
 use rustix::event::epoll;
 use rustix::time::Timespec;
 
@@ -33,7 +33,7 @@ pub struct Nap {
     in_a_row: u32,
     most_ns: u64,
     sleeps: u32,
-    wake_after_ticks: u64,
+    patience: Patience,
     /// Reused by sweeps, so that they allocate only while it grows.
     pub scratch: Vec<u32>,
 }
@@ -41,6 +41,7 @@ pub struct Nap {
 impl Nap {
     pub fn new(doorbell: &OwnedFd, most: Duration, tsc_hz: u64) -> Self {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).ok();
+        let wake_after = WAKE_AFTER_NS * (tsc_hz / 1_000_000) / 1000;
         let nap = Self {
             epoll,
             idle_turns: 0,
@@ -48,7 +49,10 @@ impl Nap {
             in_a_row: 0,
             most_ns: (most.as_nanos() as u64).max(FIRST_NAP_NS),
             sleeps: 0,
-            wake_after_ticks: WAKE_AFTER_NS * (tsc_hz / 1_000_000) / 1000,
+            patience: Patience {
+                most: wake_after,
+                half_full: wake_after / 5,
+            },
             scratch: Vec::new(),
         };
         nap.watch(doorbell);
@@ -129,29 +133,18 @@ impl Worker {
         if self.to_wake.is_empty() {
             return;
         }
-        let (mut at, mut fenced) = (0, false);
+        let (mut at, mut turn) = (0, Turn::new(tsc, idle));
+        let patience = self.nap.patience;
         while let Some(&slot) = self.to_wake.get(at) {
             let keep = lane_at(&mut self.lanes, slot).is_some_and(|lane| {
-                // Looking costs a cache line of the NF's and a fence: not at every turn.
-                let waited = tsc.wrapping_sub(lane.waiting_since);
-                let due = waited >= self.nap.wake_after_ticks
-                    || (waited >= self.nap.wake_after_ticks / 5 && lane.is_half_full());
-                if !idle && !due {
+                let waker = lane.waker;
+                if !waker.is_due(&turn, patience, || lane.is_half_full()) {
                     return true;
                 }
-                if !fenced {
-                    fenced = true;
-                    // ORDERING: between our publishing of tails and our reading of sleeping words.
-                    fence(Ordering::SeqCst);
+                let sleeping = lane.up.sleeping(lane.handle);
+                if lane.waker.must_wake(&mut turn, sleeping) {
+                    wake(lane, &self.parts.counters);
                 }
-                let sleeping = lane.up.sleeping(lane.handle).load(Ordering::Relaxed);
-                if sleeping == 0 || sleeping == lane.woken {
-                    lane.waiting_since = 0;
-                    return false;
-                }
-                lane.woken = sleeping;
-                lane.waiting_since = 0;
-                wake(lane, &self.parts.counters);
                 false
             });
             if keep {
