@@ -284,6 +284,7 @@ def test_the_tree_of_statistics_is_as_the_page_draws_it(tmp_path: Path) -> None:
         "closed": stats["closed_handles"][0],
         "reclaims": stats["reclaims"],
         "facts": stats["platform"]["facts"],
+        "connections": stats["platform"]["connections"],
         "all": stats,
     }
     for name, branch in branches.items():

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use mvmp_nf::{Burst, Handle, Nf, OpenOptions};
 use mvmp_testkit::{Stage, Victim, number, send_all, serve_until};
 use rand::RngExt;
+use rustix::process::Signal;
 use serde_json::Value;
 
 const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
@@ -77,6 +78,38 @@ impl Bystander {
         self.nf.close();
         count
     }
+}
+
+#[test]
+fn a_restarted_nf_never_meets_its_own_ghost() {
+    let stage = Stage::new(
+        r#"
+[platform]
+buffers = 4096
+[ports]
+in = { pcap = "$IN", rate = "lossless", loop = 0 }
+[devices.shared]
+mode = "direct"
+ports = ["in"]
+[nfs.victim]
+devices = ["shared"]
+"#,
+    );
+    for _ in 0..200 {
+        let mut victim = Victim::start(
+            VICTIM,
+            &stage.socket_of("victim"),
+            &["victim", "shared", "--hold"],
+        );
+        victim.await_ready();
+        // Killed, but perhaps not dead yet when the next hello comes.
+        victim.signal(Signal::KILL);
+        stage.nf("victim").close();
+    }
+    stage.await_gone("victim");
+    stage.platform.remove_port("in").unwrap();
+    let stats = stage.settle();
+    assert_eq!(number(&stats["reclaims"]["count"]), 200);
 }
 
 /// Kills and restarts the victim at random moments, `watcher` seeing the stream go on after each.

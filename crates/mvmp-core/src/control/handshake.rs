@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mvmp_wire::memory::{self, Access, Mapping, MemoryError, Sealed};
 use mvmp_wire::message::{ErrorCode, FromPlatform, WorkerGeometry};
@@ -15,10 +15,16 @@ use mvmp_wire::{MAX_HANDLES, PROTOCOL_VERSION};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::authorize::{self, Refusal};
-use super::session::{Phase, Share, Unsealed};
+use super::session::{Phase, Session, Share, Unsealed};
 use super::state::Control;
 use crate::worker::Command;
 use crate::worker::lane::{NO_SLOT, NfLane};
+
+/// So long a hello for a full role waits for a holder that may be dying: longer than a process takes
+/// from SIGKILL to its pidfd's word, even where CPUs are short.
+const DYING_MAX: Duration = Duration::from_secs(1);
+/// So long it waits for a reclaim in progress.
+const RECLAIM_MAX: Duration = Duration::from_secs(5);
 
 /// A region that only the platform writes: sealed before anyone gets it.
 pub(super) fn sealed_region(
@@ -82,14 +88,11 @@ impl Control {
             return self.stop_waiting(nf);
         }
         self.bury_the_dead(role);
-        let taken: Vec<(u32, bool)> = self
-            .sessions
-            .values()
-            .filter(|session| session.role == role)
-            .map(|session| (session.instance, session.is_leaving()))
+        let taken: Vec<u32> = self
+            .holders_of(role)
+            .map(|holder| holder.instance)
             .collect();
-        let free = (0..instances).find(|instance| taken.iter().all(|(other, _)| other != instance));
-        let leaving = taken.iter().any(|(_, leaving)| *leaving);
+        let free = (0..instances).find(|instance| !taken.contains(instance));
         let Some(session) = self.sessions.get_mut(&nf) else {
             return;
         };
@@ -103,7 +106,8 @@ impl Control {
                     session.refuse(trouble(error));
                 }
             }
-            None if leaving => {
+            // It may be that somebody is just dying: a killed process is dead only when it has given its memory back.
+            None => {
                 let since = match &session.phase {
                     Phase::Waiting { since, .. } => *since,
                     _ => Instant::now(),
@@ -113,20 +117,51 @@ impl Control {
                     since,
                 };
             }
-            None => {
-                session.phase = Phase::New;
-                let refusal = Refusal::new(
-                    ErrorCode::NameInUse,
-                    format!("all {instances} instances of `{role}` are connected"),
-                );
-                session.refuse(refusal.hint(format!(
-                    "raise `instances` in [nfs.{role}], or end one of them"
-                )));
-            }
         }
     }
 
-    /// Those who wait for an instance of a role try again; after five seconds they are refused.
+    /// Who has an instance of a role, those who are just leaving included.
+    fn holders_of(&self, role: &str) -> impl Iterator<Item = &Session> {
+        self.sessions
+            .values()
+            .filter(move |session| session.role == role)
+    }
+
+    /// Refuses those who have waited for an instance as long as makes sense.
+    pub(super) fn refuse_who_waits_in_vain(&mut self) {
+        let in_vain = |session: &&Session| match &session.phase {
+            Phase::Waiting { role, since } if self.holders_of(role).any(Session::is_leaving) => {
+                since.elapsed() > RECLAIM_MAX
+            }
+            Phase::Waiting { since, .. } => since.elapsed() > DYING_MAX,
+            _ => false,
+        };
+        let refused: Vec<u32> = self
+            .sessions
+            .values()
+            .filter(in_vain)
+            .map(|session| session.nf)
+            .collect();
+        for nf in refused {
+            let Some(session) = self.sessions.get_mut(&nf) else {
+                continue;
+            };
+            let Phase::Waiting { role, .. } = std::mem::replace(&mut session.phase, Phase::New)
+            else {
+                continue;
+            };
+            let instances = self.config.nf(&role).map_or(1, |spec| spec.instances);
+            let refusal = Refusal::new(
+                ErrorCode::NameInUse,
+                format!("all {instances} instances of `{role}` are connected"),
+            );
+            session.refuse(refusal.hint(format!(
+                "raise `instances` in [nfs.{role}], or end one of them"
+            )));
+        }
+    }
+
+    /// Those who wait for an instance of a role try again.
     pub(super) fn retry_waiting(&mut self) {
         let waiting: Vec<(u32, String)> = self
             .sessions

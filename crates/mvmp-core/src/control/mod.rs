@@ -7,6 +7,7 @@
 //! Invariants: an NF can delay nobody (sockets are non-blocking, messages bounded); a region is
 //! never used before its seals are on; a slot is free only when every worker has swept it.
 
+mod admission;
 mod authorize;
 mod handles;
 mod handshake;
@@ -18,6 +19,7 @@ mod state;
 mod stats;
 mod stream;
 
+pub use admission::Connections;
 pub use serve::{Request, run};
 pub use sockets::Sockets;
 pub use state::{Control, DeviceEntry, PoolEntry, PortEntry, Reclaims, WorkerEntry};

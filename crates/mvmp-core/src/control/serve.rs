@@ -10,11 +10,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
 use serde_json::Value;
 
+use super::admission::Admission;
 use super::authorize::Refusal;
 use super::handles::OpenRequest;
 use super::operator::Operators;
 use super::session::{Phase, Session};
-use super::sockets::{Door, Sockets};
+use super::sockets::{Listener, Sockets};
 use super::state::Control;
 use crate::worker::Event;
 
@@ -41,16 +42,11 @@ pub enum Request {
     Stop,
 }
 
-/// Connections at a time, those that have not said hello yet included.
-const SESSIONS_MAX: usize = 256;
 /// Ticks in a row at which everything must have been seen drained.
 const QUIET_TICKS: u32 = 2;
 /// Tick while nothing plays, and while a stream's start, end or drain is awaited.
 const TICK: Duration = Duration::from_millis(100);
 const BUSY_TICK: Duration = Duration::from_millis(2);
-
-/// Connections through one door that have no role yet: who floods a door keeps only that one busy.
-const NAMELESS_MAX: usize = 128;
 
 /// Whether a descriptor has something to say now (a pidfd: its process has ended).
 pub fn is_readable(fd: impl AsFd) -> bool {
@@ -74,23 +70,17 @@ pub fn run(
     bell: &OwnedFd,
 ) {
     let mut operators = Operators::default();
+    let mut admission = Admission::new(sockets.doors());
     let mut last_tick = Instant::now();
     loop {
-        let ready = wait(&control, &sockets, &operators, bell);
+        let ready = wait(&control, listening(&sockets, &admission), &operators, bell);
         while let Ok(request) = requests.try_recv() {
             control.answer(request);
         }
         while let Ok(event) = events.try_recv() {
             control.hear(event);
         }
-        for listener in &sockets.listeners {
-            while let Some(socket) = listener.accept() {
-                match &listener.door {
-                    Door::Operator => operators.add(socket),
-                    door => control.connect(socket, door.clone()),
-                }
-            }
-        }
+        admission.admit(&mut control, &sockets, &mut operators);
         operators.serve(&mut control);
         if ready {
             control.read_sessions();
@@ -107,12 +97,20 @@ pub fn run(
     control.stop();
 }
 
+/// Those whose connections are accepted now: none while there is no descriptor for one.
+fn listening<'a>(sockets: &'a Sockets, admission: &Admission) -> &'a [Listener] {
+    if admission.is_open() {
+        &sockets.listeners
+    } else {
+        &[]
+    }
+}
+
 /// Blocks until something is to be done, at most a tick; whether a session may have something.
-fn wait(control: &Control, sockets: &Sockets, operators: &Operators, bell: &OwnedFd) -> bool {
+fn wait(control: &Control, listeners: &[Listener], operators: &Operators, bell: &OwnedFd) -> bool {
     let mut fds = vec![PollFd::new(bell, PollFlags::IN)];
     fds.extend(
-        sockets
-            .listeners
+        listeners
             .iter()
             .map(|listener| PollFd::new(listener, PollFlags::IN)),
     );
@@ -153,28 +151,6 @@ fn wait(control: &Control, sockets: &Sockets, operators: &Operators, bell: &Owne
 impl Control {
     pub(super) fn tick_length(&self) -> Duration {
         if self.is_streaming() { BUSY_TICK } else { TICK }
-    }
-
-    fn connect(&mut self, socket: OwnedFd, door: Door) {
-        if self.sessions.len() >= SESSIONS_MAX {
-            // Closed unheard: whoever floods us gets no further than this.
-            return;
-        }
-        let nameless = self
-            .sessions
-            .values()
-            .filter(|session| !session.is_named() && session.door == door)
-            .count();
-        if nameless >= NAMELESS_MAX {
-            tracing::warn!(
-                ?door,
-                "too many connections without a name: one more is hung up on"
-            );
-            return;
-        }
-        let nf = self.next_nf;
-        self.next_nf += 1;
-        self.sessions.insert(nf, Session::new(nf, socket, door));
     }
 
     fn read_sessions(&mut self) {
@@ -363,29 +339,11 @@ impl Control {
             }
             self.leave(nf, "three signs of life were missed");
         }
-        self.retry_waiting_or_refuse();
+        self.refuse_who_waits_in_vain();
+        self.retry_waiting();
         self.watch_workers();
         self.watch_for_stuck();
         self.tend_streams();
-    }
-
-    fn retry_waiting_or_refuse(&mut self) {
-        let expired: Vec<u32> = self
-            .sessions
-            .values()
-            .filter(|session| matches!(&session.phase, Phase::Waiting { since, .. } if since.elapsed() > Duration::from_secs(5)))
-            .map(|session| session.nf)
-            .collect();
-        for nf in expired {
-            if let Some(session) = self.sessions.get_mut(&nf) {
-                session.phase = Phase::New;
-                session.refuse(Refusal::new(
-                    ErrorCode::NameInUse,
-                    "all instances of the role are connected, and one is still being reclaimed",
-                ));
-            }
-        }
-        self.retry_waiting();
     }
 
     /// A worker that ended by itself has panicked: our bug, and no state of its is to be trusted.

@@ -40,7 +40,7 @@ pub struct Unsealed {
 pub enum Phase {
     /// Connected, silent.
     New,
-    /// Its role is full; a reclaim is in progress.
+    /// Its role is full; a holder is being reclaimed, or may be dying.
     Waiting { role: String, since: Instant },
     /// Regions are sent.
     Mapping(Box<Unsealed>),

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use mvmp_policy::Config;
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 /// Who may speak through a listener.
@@ -39,8 +40,17 @@ impl Listener {
     }
 
     /// The next connection, if one waits.
-    pub fn accept(&self) -> Option<OwnedFd> {
-        rustix::net::accept_with(&self.fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).ok()
+    ///
+    /// # Errors
+    /// It cannot be taken now: no file descriptor, or no memory, is left.
+    pub fn accept(&self) -> Result<Option<OwnedFd>, Errno> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        match rustix::net::accept_with(&self.fd, flags) {
+            Ok(socket) => Ok(Some(socket)),
+            // Nobody, or somebody who has gone again: the next turn looks once more.
+            Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -73,7 +83,7 @@ fn refuse_if_alive(path: &Path) -> io::Result<()> {
             io::ErrorKind::AddrInUse,
             "another platform listens there; stop it (`mvmp down`) or choose another --socket",
         )),
-        Err(rustix::io::Errno::CONNREFUSED) => std::fs::remove_file(path),
+        Err(Errno::CONNREFUSED) => std::fs::remove_file(path),
         Err(error) => Err(io::Error::new(
             io::ErrorKind::AddrInUse,
             format!("something that is no socket of ours is there ({error})"),
@@ -128,6 +138,12 @@ impl Sockets {
         }
         sockets.directories.push(roles);
         Ok(sockets)
+    }
+
+    /// How many doors of NFs there are.
+    pub fn doors(&self) -> usize {
+        let of_nfs = |listener: &&Listener| listener.door != Door::Operator;
+        self.listeners.iter().filter(of_nfs).count()
     }
 
     fn add(&mut self, path: PathBuf, door: Door, mode: u32) -> Result<(), (PathBuf, io::Error)> {

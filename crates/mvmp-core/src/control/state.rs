@@ -11,6 +11,7 @@ use mvmp_policy::Config;
 use mvmp_policy::config::PortSpec;
 use serde_json::Value;
 
+use super::admission::Connections;
 use super::session::Session;
 use crate::counters::{PoolCounters, PortCounters, WorkerCounters};
 use crate::dpdk::Pool;
@@ -117,6 +118,7 @@ pub struct Control {
     /// Books of handles that are gone, by (role, device).
     pub closed: BTreeMap<(String, String), Value>,
     pub reclaims: Reclaims,
+    pub connections: Connections,
     pub stopping: bool,
     /// When somebody last asked whether everything is drained.
     pub drain_asked: Option<Instant>,

@@ -39,6 +39,10 @@ impl Control {
                 "lossless": self.lossless,
                 "pages": if self.facts["page_bytes"].as_u64() > Some(4096) { "huge" } else { "plain" },
                 "facts": self.facts,
+                "connections": {
+                    "hung_up": self.connections.hung_up,
+                    "put_off": self.connections.put_off,
+                },
             },
             "workers": self.workers.iter().map(|worker| json!({
                 "cpu": worker.cpu,

@@ -15,7 +15,9 @@ use mvmp_wire::region::RecordRegion;
 use serde_json::{Value, json};
 
 use super::{StartError, eventfd, ports, spawn};
-use crate::control::{Control, DeviceEntry, PoolEntry, PortEntry, Reclaims, WorkerEntry};
+use crate::control::{
+    Connections, Control, DeviceEntry, PoolEntry, PortEntry, Reclaims, WorkerEntry,
+};
 use crate::counters::WorkerCounters;
 use crate::dpdk::{Eal, IndirectPool, Pool, tsc_hz};
 use crate::ledger::{Ledger, SLOTS};
@@ -70,6 +72,7 @@ impl Builder {
             slots: (0..SLOTS - 1).map(|_| None).collect(),
             closed: Default::default(),
             reclaims: Reclaims::default(),
+            connections: Connections::default(),
             stopping: false,
             drain_asked: None,
             quiet_ticks: 0,
