@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -120,6 +121,27 @@ def test_a_wrong_configuration_is_refused_with_its_place(
     assert not (tmp_path / "mvmp.sock").exists()
 
 
+def test_a_configuration_that_cannot_be_read_is_pythons_own_error_with_its_name(tmp_path: Path) -> None:
+    missing, binary = tmp_path / "none.toml", tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe")
+    for path, error in [(missing, FileNotFoundError), (tmp_path, IsADirectoryError)]:
+        with pytest.raises(error) as caught:
+            mvmp.Platform(path, socket=tmp_path / "mvmp.sock")
+        assert caught.value.filename == str(path)
+    with pytest.raises(mvmp.ConfigError, match=r"binary\.toml: .*UTF-8"):
+        mvmp.Platform(binary, socket=tmp_path / "mvmp.sock")
+
+
+def test_check_and_up_say_the_same_of_a_file_that_is_not_there(tmp_path: Path) -> None:
+    said = {error_line(cli(command, "none.toml", cwd=tmp_path), 1) for command in ("check", "up")}
+    assert said == {"none.toml: No such file or directory"}
+    verdict = cli("check", "none.toml", "-o", "json", cwd=tmp_path)
+    assert (verdict.returncode, json.loads(verdict.stdout)) == (
+        1,
+        {"file": "none.toml", "ok": False, "error": "No such file or directory", "warnings": []},
+    )
+
+
 def test_check_and_up_say_the_same(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("[platform]\nbufers = 9\n")
     said = {error_line(cli(command, "mine.toml", cwd=tmp_path)) for command in ("check", "up")}
@@ -146,7 +168,7 @@ def test_a_port_that_cannot_be_opened_is_named_and_the_next_start_works(
     tmp_path: Path, port: Any, words: str
 ) -> None:
     socket = tmp_path / "mvmp.sock"
-    with pytest.raises(mvmp.Error, match=r"^port mine: ") as caught:
+    with pytest.raises(mvmp.ConfigError, match=r"^port mine: ") as caught:
         mvmp.Platform(on_a_port(port), socket=socket)
     assert words in str(caught.value)
     assert not socket.exists()
@@ -239,7 +261,19 @@ def test_ports_at_run_time_are_checked(platform: mvmp.Platform) -> None:
     refused("`net_nul1`: no such device", platform.add_port, "nic", "net_nul1")
     refused("no such interface", platform.add_port, "nic", {"interface": "nope9"})
     refused("unknown key `foo`", platform.add_port, "nic", {"foo": 1})
-    refused("do not fit this domain's buffers", platform.add_port, "nic", {"out": "/nonexistent/x.pcap"})
+    refused(
+        "cannot create /nonexistent/x.pcap: No such file",
+        platform.add_port,
+        "nic",
+        {"out": "/nonexistent/x.pcap"},
+    )
+    refused(
+        "cannot open /nonexistent/x.pcap: No such file",
+        platform.add_port,
+        "nic",
+        {"pcap": "/nonexistent/x.pcap"},
+    )
+    refused("do not fit this domain's buffers", platform.add_port, "nic", {"out": "/dev/null"})
     platform.add_port("nic", "net_null1")
     assert platform.stats()["ports"]["nic"]["present"] is True
 
@@ -313,8 +347,9 @@ def test_wrong_arguments_of_calls_are_refused_before_anything_moves(platform: mv
 
 
 def test_a_second_platform_in_one_process_is_refused(platform: mvmp.Platform, tmp_path: Path) -> None:
-    with pytest.raises(mvmp.Error, match="runs in this process already; stop it first"):
+    with pytest.raises(mvmp.Error, match="runs in this process already; stop it first") as caught:
         mvmp.Platform(ROLES, socket=tmp_path / "mvmp.sock")
+    assert caught.type is mvmp.Error, "nothing is wrong with the configuration"
 
 
 def test_a_second_platform_on_one_socket_is_refused(platform: mvmp.Platform, tmp_path: Path) -> None:

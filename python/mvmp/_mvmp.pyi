@@ -572,7 +572,9 @@ class Platform:
         ports: Ports to replace, name to capture or devargs, or "NAME=WHAT" each.
 
     Raises:
-        ConfigError: The configuration is wrong; has line, column and hint.
+        ConfigError: The configuration is wrong (has line, column and hint), or a port cannot be opened.
+        OSError: The file cannot be read (`FileNotFoundError`, …), or a socket cannot be bound.
+        Error: This machine, or this process, cannot run it.
     """
 
     def __new__(
@@ -625,7 +627,12 @@ def check_config(
     config: str | os.PathLike[str] | dict[str, Any],
     ports: dict[str, Any] | Sequence[str] | None = None,
 ) -> list[str]:
-    """Reads a configuration; what is allowed but perhaps not meant, a sentence each."""
+    """Reads a configuration; what is allowed but perhaps not meant, a sentence each.
+
+    Raises:
+        ConfigError: It cannot be used; has line, column and hint.
+        OSError: The file cannot be read.
+    """
 
 def config_schema() -> str:
     """The JSON Schema of a configuration, as text."""

@@ -61,6 +61,8 @@ def is_expected(error: Exception) -> bool:
 
 def one_line(error: Exception) -> str:
     """The error's text without line breaks; its type where it has no text."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
 
 

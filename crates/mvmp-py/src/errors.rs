@@ -112,6 +112,17 @@ pub struct Place {
     pub hint: Option<String>,
 }
 
+impl Place {
+    /// Not in a text, or nobody knows where.
+    pub fn nowhere() -> Self {
+        Self {
+            line: 0,
+            column: 0,
+            hint: None,
+        }
+    }
+}
+
 fn placed(error: PyErr, place: Place) -> PyErr {
     let known = |number: u32| (number > 0).then_some(number);
     Python::attach(|py| {

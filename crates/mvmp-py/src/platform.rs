@@ -55,14 +55,28 @@ fn wrong(error: &ConfigError) -> PyErr {
     config_error(error.to_string(), place)
 }
 
+/// Python's own error for a file that cannot be read: `FileNotFoundError`, `PermissionError`, …
+fn unreadable(path: &Path, error: &std::io::Error) -> PyErr {
+    let Some(errno) = error.raw_os_error() else {
+        // It was read, and is no text.
+        return config_error(format!("{}: {error}", path.display()), Place::nowhere());
+    };
+    let why = rustix::io::Errno::from_raw_os_error(errno).to_string();
+    let why = why
+        .split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    PyOSError::new_err((errno, why, path.as_os_str().to_owned()))
+}
+
 /// A path, or the same as a dict.
 fn read_config(config: &Bound<'_, PyAny>, ports: Option<Vec<String>>) -> PyResult<Config> {
     let mut read = if config.is_instance_of::<PyDict>() {
         Config::from_json(&from_python(config)?).map_err(|error| wrong(&error))?
     } else {
         let path: PathBuf = config.extract()?;
-        let text = std::fs::read_to_string(&path)
-            .map_err(|error| PyOSError::new_err(format!("{}: {error}", path.display())))?;
+        let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
         Config::from_toml(&text, &path.display().to_string()).map_err(|error| wrong(&error))?
     };
     for argument in ports.unwrap_or_default() {
@@ -236,31 +250,14 @@ impl Platform {
         let spec = from_python(spec)?;
         let platform = self.running()?;
         py.detach(|| platform.add_port(name, spec))
-            .map_err(|error| {
-                config_error(
-                    error,
-                    Place {
-                        line: 0,
-                        column: 0,
-                        hint: None,
-                    },
-                )
-            })
+            .map_err(|error| config_error(error, Place::nowhere()))
     }
 
     /// Takes a port out of service.
     fn remove_port(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         let platform = self.running()?;
-        py.detach(|| platform.remove_port(name)).map_err(|error| {
-            config_error(
-                error,
-                Place {
-                    line: 0,
-                    column: 0,
-                    hint: None,
-                },
-            )
-        })
+        py.detach(|| platform.remove_port(name))
+            .map_err(|error| config_error(error, Place::nowhere()))
     }
 }
 

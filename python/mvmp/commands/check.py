@@ -30,10 +30,11 @@ def run(args: argparse.Namespace) -> int:
     ports = replaced_ports(args.port)
     try:
         warnings: list[str] = _mvmp.check_config(args.file, ports)
-    except mvmp.ConfigError as error:
+    except (mvmp.ConfigError, OSError) as error:
         if args.output != "json":
             raise
-        print_json({"file": args.file, "ok": False, "error": str(error), "warnings": []})
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        print_json({"file": args.file, "ok": False, "error": why, "warnings": []})
         return 1
     if args.output == "json":
         print_json({"file": args.file, "ok": True, "warnings": warnings})

@@ -1,5 +1,6 @@
 //! Plugging ports in and out: what a port's specification becomes.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
@@ -7,7 +8,7 @@ use mvmp_policy::Config;
 use mvmp_policy::config::{CAPTURE_FRAME_BYTES_DEFAULT, CaptureSpec, PortKind, PortSpec, Rate};
 use serde_json::{Value, json};
 
-use crate::capture::{CaptureSink, CaptureSource, Pacer, SinkOptions, SourceOptions};
+use crate::capture::{CaptureError, CaptureSink, CaptureSource, Pacer, SinkOptions, SourceOptions};
 use crate::control::Control;
 use crate::dpdk::{Eal, EthOptions, EthPort, InterfacePort, interface};
 use crate::worker::Command;
@@ -152,6 +153,7 @@ impl Control {
             &json!({ "ports": { name: spec }, "devices": { "d": { "mode": "direct", "ports": [name] } } }),
         );
         let new = config.map_err(|error| error.to_string())?.ports.remove(0);
+        what_is_missing(&new.kind)?;
         if max_frame(&new) + dpdk_sys::RTE_PKTMBUF_HEADROOM
             > self.pools[self.ports[number].pool]
                 .pool
@@ -203,6 +205,42 @@ impl Control {
         entry.present = false;
         if let Some(done) = entry.removing.take() {
             drop(done.send(Ok(())));
+        }
+    }
+}
+
+/// What a port stands on and that is not there: to be said before anything about its frames.
+fn what_is_missing(kind: &PortKind) -> Result<(), String> {
+    let there = |path: &Path, of: &Path, action| {
+        let found = std::fs::metadata(path);
+        found.map(drop).map_err(|source| {
+            let path = of.to_owned();
+            let error = CaptureError::Io {
+                path,
+                action,
+                source,
+            };
+            error.to_string()
+        })
+    };
+    match kind {
+        PortKind::Devargs { .. } => Ok(()),
+        PortKind::Interface { interface } => interface::default_max_frame_bytes(interface)
+            .map(drop)
+            .map_err(|error| error.to_string()),
+        PortKind::Capture(spec) => {
+            if let Some(path) = &spec.pcap {
+                there(path, path, "open")?;
+            }
+            match &spec.out {
+                Some(path) => {
+                    let folder = path
+                        .parent()
+                        .filter(|folder| !folder.as_os_str().is_empty());
+                    there(folder.unwrap_or(Path::new(".")), path, "create")
+                }
+                None => Ok(()),
+            }
         }
     }
 }
