@@ -149,9 +149,9 @@ pub struct HandleCounters {
     pub copied: Counter,
     /// Offered and not delivered.
     pub drops: Drops,
-    /// Given back to go out of a port (of a device with ports).
+    /// Given back to go out of a port, and there was one.
     pub sent: Counter,
-    /// Given back to go to other NFs.
+    /// Given back to go to other NFs, and at least one was to have it.
     pub forwarded: Counter,
     /// Sent or forwarded without giving back.
     pub mirrored: Counter,
@@ -159,6 +159,8 @@ pub struct HandleCounters {
     pub released: Counter,
     /// Of those, because the return ring had no room.
     pub tx_ring_full: Counter,
+    /// Of those, because no way led from the handle that it was to be sent over: `out_drops` there says why.
+    pub no_way: Counter,
     /// Taken back because the NF died or its handle was closed by force.
     pub died: Counter,
     /// Packets that the NF built itself and sent over this handle.

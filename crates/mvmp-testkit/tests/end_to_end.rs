@@ -336,4 +336,12 @@ devices = ["virt0:rx"]
         .map(|handle| handle["out"]["drops"]["no_receiver"].as_u64().unwrap_or(0))
         .sum();
     assert_eq!(sent, got + no_receiver);
+    let closed = stats["closed_handles"].as_array().unwrap();
+    let came_by = &closed
+        .iter()
+        .find(|handle| handle["device"] == "nic")
+        .unwrap()["out"];
+    assert_eq!(number(&came_by["forwarded"]), got);
+    assert_eq!(number(&came_by["no_way"]), no_receiver);
+    assert_eq!(number(&came_by["released"]), no_receiver);
 }

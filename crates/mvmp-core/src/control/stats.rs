@@ -165,6 +165,7 @@ fn books(handle: &Handle) -> Value {
             "released": sum(|c| c.released.get()),
             "built": sum(|c| c.built.get()),
             "tx_ring_full": sum(|c| c.tx_ring_full.get()),
+            "no_way": sum(|c| c.no_way.get()),
             "nf_died": sum(|c| c.died.get()),
             "drops": drops(&lanes.iter().map(|c| &c.out_drops).collect::<Vec<_>>()),
         },

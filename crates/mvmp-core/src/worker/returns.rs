@@ -227,10 +227,13 @@ impl Worker {
         let Some(&Descriptor { slot, .. }) = run.first() else {
             return;
         };
-        let (closed, refused) = match way {
+        let (closed, refused, no_way) = match way {
             Way::Receivers(device) => self.forward_to_receivers(at, pool, run, *device),
             Way::Ports(one, other) => self.forward_to_ports(at, pool, run, (*one, *other)),
-            Way::Home | Way::Lost(_) => self.parts.pools[pool].give_back(slot, run),
+            Way::Home | Way::Lost(_) => {
+                let (closed, refused) = self.parts.pools[pool].give_back(slot, run);
+                (closed, refused, closed)
+            }
         };
         self.count_refused(at, refused);
         let held = self.parts.pools[pool].ledger.held(slot);
@@ -240,7 +243,9 @@ impl Worker {
             } else {
                 &lane.counters.forwarded
             };
-            books.add(closed);
+            books.add(closed - no_way);
+            lane.counters.released.add(no_way);
+            lane.counters.no_way.add(no_way);
             lane.counters.held.set(u64::from(held));
             if let Way::Lost(reason) = way {
                 lane.counters.out_drops.add(*reason, closed);
@@ -255,8 +260,8 @@ impl Worker {
         pool: usize,
         run: &[Descriptor],
         exits: (u16, u16),
-    ) -> (u64, u64) {
-        let (mut refused, mut rest) = (0, run);
+    ) -> (u64, u64, u64) {
+        let (mut refused, mut no_way, mut rest) = (0, 0, run);
         while let Some(first) = rest.first() {
             let exit = self.exit(pool, first, exits);
             let same = |next: &&Descriptor| self.exit(pool, next, exits) == exit;
@@ -267,12 +272,16 @@ impl Worker {
             };
             let (part, after) = rest.split_at(length);
             rest = after;
-            refused += match exit.and_then(|exit| self.own_nic(exit)) {
+            let refused_here = match exit.and_then(|exit| self.own_nic(exit)) {
                 Some(place) => self.forward_to_nic(at, pool, part, place),
                 None => self.forward_one_by_one(at, pool, part, exits),
             };
+            refused += refused_here;
+            if exit.is_none() {
+                no_way += part.len() as u64 - refused_here;
+            }
         }
-        (run.len() as u64 - refused, refused)
+        (run.len() as u64 - refused, refused, no_way)
     }
 
     #[inline(always)]
@@ -313,17 +322,18 @@ impl Worker {
         pool: usize,
         run: &[Descriptor],
         device: usize,
-    ) -> (u64, u64) {
-        let (mut closed, mut refused) = (0, 0);
+    ) -> (u64, u64, u64) {
+        let (mut closed, mut refused, mut no_way) = (0, 0, 0);
         for part in run.chunks(64) {
             let mut items = [Item::default(); 64];
             let (count, _) = self.check(pool, part, &mut items);
-            self.deliver_to_receivers(at, pool, &items[..count], device, part[0].arg);
+            let heard = self.deliver_to_receivers(at, pool, &items[..count], device, part[0].arg);
             let (ended, not_held) = self.parts.pools[pool].give_back(part[0].slot, part);
             closed += ended;
             refused += not_held;
+            no_way += ended.saturating_sub(heard);
         }
-        (closed, refused)
+        (closed, refused, no_way)
     }
 
     /// The items of those descriptors whose share is open, and how many others there were. (Who
@@ -358,7 +368,7 @@ impl Worker {
     }
 
     /// Delivers to all others that receive; what none of their matches wants is the drop
-    /// `no_receiver` of the handle that it was sent over, `arg`.
+    /// `no_receiver` of the handle that it was sent over, `arg`. Returns how many were wanted.
     fn deliver_to_receivers(
         &mut self,
         at: usize,
@@ -366,9 +376,9 @@ impl Worker {
         items: &[Item],
         device: usize,
         arg: u8,
-    ) {
+    ) -> u64 {
         if items.is_empty() {
-            return;
+            return 0;
         }
         let (nf, tsc) = (self.nfs[at].nf, self.tsc);
         let all = u64::MAX >> (64 - items.len());
@@ -385,8 +395,10 @@ impl Worker {
             offered |= wanted;
             deliver(lane, buffers, &mut self.to_wake, items, wanted, tsc);
         }
-        let unheard = u64::from((all & !offered).count_ones());
+        let heard = u64::from(offered.count_ones());
+        let unheard = items.len() as u64 - heard;
         self.count_out_drops(at, arg, DropReason::NoReceiver, unheard);
+        heard
     }
 
     fn mirror(&mut self, at: usize, pool: usize, run: &[Descriptor], way: &Way) {
@@ -399,7 +411,7 @@ impl Worker {
             refused += not_held;
             match way {
                 Way::Receivers(device) => {
-                    self.deliver_to_receivers(at, pool, &items[..count], *device, part[0].arg)
+                    self.deliver_to_receivers(at, pool, &items[..count], *device, part[0].arg);
                 }
                 Way::Ports(one, other) => self.mirror_out(at, pool, part, (*one, *other)),
                 Way::Home | Way::Lost(_) => {}
