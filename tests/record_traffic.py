@@ -181,8 +181,8 @@ def record(stack: contextlib.ExitStack, work: pathlib.Path) -> None:
     ]
     # As root tcpdump would become another user, who cannot write into our folder.
     options += ["-Z", "root"] if os.geteuid() == 0 else []
-    log = stack.enter_context(open(work / "tcpdump.log", "w+b"))
-    recorder = server.start("tcpdump", *options, stderr=log)
+    with open(work / "tcpdump.log", "w+b") as log:
+        recorder = server.start("tcpdump", *options, stderr=log)
 
     def listening() -> bool:
         said = (work / "tcpdump.log").read_text()

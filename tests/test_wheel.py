@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.timeout(1800)  # it builds a release
 @pytest.mark.skipif(os.geteuid() != 0, reason="a bare root file system takes root to make")
 def test_the_wheel_runs_in_a_bare_root_as_nobody() -> None:
     command = ["make", "--no-print-directory", "bare-root"]
