@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -23,7 +24,9 @@ if not hasattr(mvmp, "Platform"):
     pytest.skip("the extension module is built without the platform", allow_module_level=True)
 
 from capture_files import records
-from nf_processes import await_that, check_books
+from nf_processes import FORWARDER, await_that, check_books, forwarder
+
+pytestmark = pytest.mark.timeout(1200)  # the image is built with the first test
 
 PROJECT = Path(__file__).resolve().parent.parent
 TRAFFIC = Path(str(files("mvmp") / "data" / "traffic.pcapng"))
@@ -41,6 +44,16 @@ POWERFUL = [
     "--user",
     "0:0",
 ]
+GLUTTON = """
+import sys, mvmp
+hoard = []
+with mvmp.Nf(sys.argv[1], socket=sys.argv[2], wait=20) as nf:
+    device = nf.open(sys.argv[3], tx=False)
+    print("open", flush=True)
+    for burst in device.bursts(64):
+        hoard.append(b"x" * 65536 * len(burst))
+"""
+MEMORY_MIB = 96  # of a container with a Python NF that eats
 REFUSALS = {"EPERM", "EACCES", "EBADF"}
 
 
@@ -90,11 +103,22 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     docker("rmi", "-f", IMAGE)
 
 
+def python_here() -> list[str]:
+    """Docker's words that give a container this Python and this mvmp, read-only, and nothing else."""
+    package = Path(mvmp.__file__).resolve().parent.parent
+    folders = {Path(folder) for folder in ("/usr", "/lib", "/lib64", sys.prefix, sys.base_prefix, package)}
+    words = ["-e", "PYTHONDONTWRITEBYTECODE=1"]
+    for folder in sorted(folders):
+        if folder.exists():
+            words += ["-v", f"{folder.resolve()}:{folder}:ro"]
+    return words
+
+
 @contextmanager
 def container(image: str, name: str, folder: Path, *command: str, rights: list[str]) -> Iterator[str]:
     """A container under way, with one folder and no network; gone at the end."""
     full_name = f"{IMAGE}-{name}"
-    entry = ["--entrypoint", f"/{command[0]}"]
+    entry = ["--entrypoint", f"/{command[0].lstrip('/')}"]
     mounts = ["-v", f"{folder}:/mvmp", "-e", "MVMP_SOCKET=/mvmp"]
     options = ["--name", full_name, "--network", "none", "--read-only", *rights, *mounts, *entry]
     try:
@@ -176,3 +200,49 @@ def test_a_killed_container_is_reclaimed_and_its_name_is_free(image: str, tmp_pa
         platform.remove_port("in")
         await_that(lambda: platform.stats()["ports"]["out"]["tx"]["accepted"] > 2000, "both have forwarded")
         check_books(platform.stats())
+
+
+def test_a_python_nf_in_a_container_without_rights_forwards_a_whole_capture(
+    image: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.pcapng"
+    with mvmp.Platform(configuration(out, rate="lossless"), socket=tmp_path / "mvmp.sock") as platform:
+        command = (sys.executable, "-c", FORWARDER, "forwarder", "/mvmp", "bridge0")
+        rights = [*UNPRIVILEGED, *python_here()]
+        with container(image, "python", tmp_path / "nf/forwarder", *command, rights=rights) as name:
+            assert outcome(name) == (0, "open\n")
+        platform.wait_drained(timeout=60)
+        stats = platform.stats()
+    assert records(out) == records(TRAFFIC)
+    check_books(stats)
+
+
+def test_an_nf_that_exceeds_its_memory_cgroup_dies_alone(image: str, tmp_path: Path) -> None:
+    setup = configuration(tmp_path / "out.pcapng", rate="lossless", loop=0)
+    setup["nfs"]["glutton"] = {"devices": ["bridge0:rx"], "uid": NOBODY}
+    setup["platform"]["buffers"] = 16384
+    limit = ["--memory", f"{MEMORY_MIB}m", "--memory-swap", f"{MEMORY_MIB}m"]
+    command = (sys.executable, "-c", GLUTTON, "glutton", "/mvmp", "bridge0")
+    with mvmp.Platform(setup, socket=tmp_path / "mvmp.sock") as platform:
+        with forwarder("forwarder", tmp_path / "nf/forwarder/mvmp.sock", "bridge0"):
+
+            def dispatched() -> int:
+                return int(platform.stats()["ports"]["in"]["dispatched"])
+
+            await_that(lambda: dispatched() > 1000, "a stream")
+            rights = [*UNPRIVILEGED, *python_here(), *limit]
+            with container(image, "glutton", tmp_path / "nf/glutton", *command, rights=rights) as name:
+                code, said = outcome(name)
+                state = json.loads(docker("inspect", "--format", "{{json .State}}", name).stdout)
+            assert (code, state["OOMKilled"]) == (137, True), said
+            assert said.startswith("open\n"), "the platform's own memory is not on the NF's account"
+            await_that(lambda: list(platform.stats()["nfs"]) == ["forwarder/0"], "it is reclaimed")
+            before = dispatched()
+            await_that(lambda: dispatched() > before + 10_000, "the stream goes on")
+            platform.remove_port("in")
+            platform.wait_drained(timeout=60)
+            stats = platform.stats()
+        check_books(stats)
+        [survivor] = stats["handles"]
+        assert survivor["delivered"] == survivor["out"]["sent"] == stats["ports"]["in"]["dispatched"]
+        assert stats["reclaims"]["count"] == 1
