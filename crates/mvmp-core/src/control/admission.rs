@@ -22,6 +22,8 @@ use super::state::Control;
 const NAMELESS_MAX: usize = 256;
 /// The same through one door.
 const NAMELESS_MAX_OF_A_DOOR: usize = 64;
+/// Connections accepted through one door in one turn of the control thread, which has other things to do.
+const ACCEPTED_AT_ONCE: usize = 64;
 /// So long nobody is accepted when a descriptor could not be had.
 const PAUSE: Duration = Duration::from_millis(100);
 /// The log says at most so often that somebody was not let in.
@@ -68,13 +70,13 @@ impl Admission {
             .is_none_or(|until| Instant::now() >= until)
     }
 
-    /// Lets in all who wait.
+    /// Lets in who waits, a bounded number through each door.
     pub fn admit(&mut self, control: &mut Control, sockets: &Sockets, operators: &mut Operators) {
         if !self.is_open() {
             return;
         }
         for listener in &sockets.listeners {
-            loop {
+            for _ in 0..ACCEPTED_AT_ONCE {
                 match listener.accept() {
                     Ok(Some(socket)) => match &listener.door {
                         Door::Operator => operators.add(socket),
@@ -97,17 +99,18 @@ impl Admission {
 
 impl Control {
     fn connect(&mut self, socket: OwnedFd, door: Door, budget: usize) {
-        let nameless = self
-            .sessions
-            .values()
-            .filter(|session| !session.is_named() && session.door == door)
-            .count();
-        if nameless >= budget {
+        let mut nameless = self.nameless_at(&door);
+        if nameless.len() >= budget {
+            // Some may have gone or got a name in the meantime.
+            nameless.into_iter().for_each(|nf| self.read_session(nf));
+            nameless = self.nameless_at(&door);
+        }
+        if nameless.len() >= budget {
             self.connections.hung_up += 1;
             if is_worth_saying(&mut self.connections.hang_up_said) {
                 tracing::warn!(
                     ?door,
-                    nameless,
+                    nameless = nameless.len(),
                     "too many connections without a name at one door: further ones are hung up on"
                 );
             }
@@ -116,6 +119,14 @@ impl Control {
         let nf = self.next_nf;
         self.next_nf += 1;
         self.sessions.insert(nf, Session::new(nf, socket, door));
+    }
+
+    fn nameless_at(&self, door: &Door) -> Vec<u32> {
+        self.sessions
+            .values()
+            .filter(|session| !session.is_named() && session.door == *door)
+            .map(|session| session.nf)
+            .collect()
     }
 }
 

@@ -161,7 +161,7 @@ impl Control {
     }
 
     /// Reads what an NF has said, a bounded number of messages; then looks whether it lives.
-    fn read_session(&mut self, nf: u32) {
+    pub(super) fn read_session(&mut self, nf: u32) {
         for _ in 0..16 {
             let Some(session) = self
                 .sessions
