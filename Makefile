@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 MATURIN := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin
 .DEFAULT_GOAL := help
-.PHONY: help demo test build deps packages lint fmt bench wheel bare-root clean
+.PHONY: help demo test build deps packages lint fmt fuzz bench wheel bare-root clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ fmt: deps ## reformat
 	cargo fmt --all
 	$(BIN)/ruff check --fix-only --quiet python tests examples
 	$(BIN)/ruff format python tests examples
+
+FUZZ_SECONDS ?= 600
+fuzz: ## fuzz the parsers, FUZZ_SECONDS each (stable compiler, libFuzzer)
+	nice -n 19 sh fuzz/run.sh $(FUZZ_SECONDS)
 
 bench: build ## benchmarks: the parts, then the whole path; writes docs/performance.md (testpmd: apt install dpdk-dev)
 	cargo bench -p mvmp-wire -p mvmp-policy -p mvmp-benches --bench parse --bench classify --bench ring --bench ledger -- --quick

@@ -32,6 +32,7 @@ need objcopy binutils
 need pkg-config pkg-config
 need ip iproute2
 need unshare util-linux
+ldconfig -p 2>/dev/null | grep -q 'libpcap\.so' || missing="$missing libpcap0.8" # rules with `pcap:`
 pkg-config --atleast-version=22.11 libdpdk 2>/dev/null || missing="$missing libdpdk-dev"
 "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3 python3-venv"
 clang=0
@@ -63,6 +64,7 @@ fi
 missing=
 need tcpdump tcpdump
 need tshark tshark
+need ndpiReader libndpi-bin
 need iperf3 iperf3
 need ping iputils-ping
 need ethtool ethtool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from capture_files import NO_CAPTURES, Record, captures_folder, records
 from nf_processes import check_books, forwarder
 
 CAPTURES = captures_folder()
+TRAFFIC = Path(str(resources.files("mvmp") / "data" / "traffic.pcapng"))
 TOO_LONG = 9600  # bytes; longer frames are a named drop
 AT_ONCE = 15  # captures, each with a port for reading, one for writing, and a bridge between them
 
@@ -92,3 +94,17 @@ def test_captures_come_out_as_they_went_in(files: list[Path], tmp_path: Path) ->
         assert port["received"] == len(played), file
         assert port["drops"] == ({"too_long": len(played) - len(short)} if short != played else {}), file
         assert records(tmp_path / f"{number}.pcapng") == [as_kept(record) for record in short], file
+
+
+def test_a_handle_that_is_opened_after_the_end_ends_too(tmp_path: Path) -> None:
+    config: dict[str, Any] = {
+        "platform": {"open": True},
+        "ports": {"in": {"pcap": str(TRAFFIC)}},
+        "devices": {"span0": {"mode": "direct", "ports": ["in"]}},
+    }
+    with mvmp.Platform(config, socket=str(tmp_path / "mvmp.sock")) as platform:
+        with mvmp.Nf("first", socket=platform.socket) as nf:
+            assert sum(len(burst) for burst in nf.open("span0").bursts(64)) > 0
+        with mvmp.Nf("late", socket=platform.socket) as nf:
+            handle = nf.open("span0")
+            assert not handle.rx_burst(1, timeout=20) and handle.ended

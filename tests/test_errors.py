@@ -31,11 +31,11 @@ WRONG_CONFIGURATIONS = {
     "too-few-buffers": ("[platform]\nbuffers = 1\n", "2:11", ["out of range: 256 to"]),
     "cpu-twice": ("[platform]\nworkers = [0, 0]\n", "2:15", ["CPU 0 is listed twice"]),
     "unknown-mode": ('[devices.d]\nmode = "brige"\n', "2:8", ["did you mean `bridge`"]),
-    "mode-of-later": ('[devices.d]\nmode = "bond"\n', "2:8", ['"bond" is not supported yet']),
+    "bond-without-ports": ('[devices.d]\nmode = "bond"\n', "1:10", ["two ports or more"]),
     "one-legged-bridge": (
         NULL + '[devices.d]\nmode = "bridge"\nports = ["nic"]\n',
         "5:9",
-        ["joins two ports"],
+        ["a bridge has two ports or more"],
     ),
     "unknown-port": (
         NULL + '[devices.d]\nmode = "direct"\nports = ["nik"]\n',
@@ -43,11 +43,15 @@ WRONG_CONFIGURATIONS = {
         ["did you mean `nic`"],
     ),
     "wrong-rule": (DIRECT + 'receive = { nic = "tcp prt 80" }\n', "6:24", ["`prt`", "did you mean `port`"]),
-    "rule-of-later": (DIRECT + 'receive = { nic = "vxlan 42" }\n', "6:20", ["not supported yet"]),
-    "decap-of-later": (
-        DIRECT + 'receive = { nic = { match = "tcp", decap = ["vlan"] } }\n',
-        "6:36",
-        ["`decap` is not supported yet"],
+    "layer-of-none": (
+        DIRECT + 'receive = { nic = { match = "tcp", decap = ["vlam"] } }\n',
+        "",
+        ["vlam", "vlan"],
+    ),
+    "both-jumped-and-stripped": (
+        DIRECT + 'receive = { nic = { decap = ["vlan"], strip = ["vlan"] } }\n',
+        "",
+        ["vlan"],
     ),
     "no-network": (
         DIRECT + 'receive = { nic = "net 192.168.0.0/8" }\n',
@@ -85,8 +89,8 @@ WRONG_RULES = [
     ("host ::1/64", 1, 6, "not an IP address", "`net ::1/64`"),
     ("net 10.0.0.1/8", 1, 5, "bits are set behind", "10.0.0.0/8"),
     ("ether host 1:2", 1, 12, "not a MAC address", "00:11"),
-    ("outer(tcp)", 1, 1, "not supported yet", None),
-    ("pcap:tcp", 1, 1, "not supported yet", "default dialect"),
+    ("outer(tcp", 1, 6, "never closed", None),
+    ("pcap:tcp prt", 1, 6, "syntax error", "pcap-filter(7)"),
     ("(" * 1000, 1, 65, "more than 64 deep", None),
     ("x" * 10_000, 1, 1, "unknown word", None),
 ]

@@ -6,14 +6,16 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
+use crate::circulating::Circulating;
 use crate::machine::{OnCpu, on_cpu};
 use crate::platform::Served;
-use crate::{Arguments, Failure, idle};
+use crate::{Arguments, Failure, applying, idle, policies};
 
 /// How one NF's process is started.
 #[derive(Clone)]
 pub struct NfLine {
     role: String,
+    /// One device, or several with commas between.
     input: String,
     /// `-`: it releases.
     output: String,
@@ -30,19 +32,30 @@ pub enum Figure {
     Shared,
     /// CPU of platform and NFs together, percent of one core.
     Idle,
+    /// The longest time without a packet, ms.
+    Gap,
 }
 
 pub struct Case {
     pub name: String,
     pub what: String,
     pub figure: Figure,
-    config: String,
-    nfs: Vec<NfLine>,
+    pub config: String,
+    pub nfs: Vec<NfLine>,
+    /// Taken out of service at the end.
+    pub ports: Vec<String>,
+    /// The traffic, where the ports do not make it.
+    pub circulating: Option<Circulating>,
 }
 
 impl Case {
     pub fn is_rate(&self) -> bool {
-        self.figure != Figure::Idle
+        matches!(self.figure, Figure::Transmitted | Figure::Shared)
+    }
+
+    /// It belongs to the table of policies and tunnels.
+    pub fn is_of_policies(&self) -> bool {
+        self.circulating.is_some() || self.figure == Figure::Gap
     }
 }
 
@@ -55,7 +68,7 @@ pub struct Measured {
 /// What the NFs written in Rust ask for at a time.
 const BURST: usize = 64;
 
-fn nf(role: &str, input: &str, output: &str, burst: usize) -> NfLine {
+pub fn nf(role: &str, input: &str, output: &str, burst: usize) -> NfLine {
     NfLine {
         role: role.into(),
         input: input.into(),
@@ -71,6 +84,10 @@ fn config(port: &str, rest: &str) -> String {
     )
 }
 
+fn null() -> Vec<String> {
+    vec!["null".into()]
+}
+
 fn forward(name: String, what: String, line: NfLine) -> Case {
     Case {
         name,
@@ -78,6 +95,8 @@ fn forward(name: String, what: String, line: NfLine) -> Case {
         figure: Figure::Transmitted,
         config: config("copy=0", "[nfs.wire]\ndevices = [\"in\"]\n"),
         nfs: vec![line],
+        ports: null(),
+        circulating: None,
     }
 }
 
@@ -94,6 +113,8 @@ fn share(n: usize) -> Case {
             &format!("[nfs.ids]\ndevices = [\"in:rx\"]\ninstances = {n}\n"),
         ),
         nfs: vec![nf("ids", "in", "-", BURST); n],
+        ports: null(),
+        circulating: None,
     }
 }
 
@@ -132,6 +153,8 @@ fn chain(k: usize) -> Case {
         figure: Figure::Transmitted,
         config: config("copy=0", &rest),
         nfs,
+        ports: null(),
+        circulating: None,
     }
 }
 
@@ -155,6 +178,8 @@ fn idle_case() -> Case {
             "[nfs.ids]\ndevices = [\"in\"]\ninstances = 5\n",
         ),
         nfs: vec![nf("ids", "in", "-", BURST); 5],
+        ports: null(),
+        circulating: None,
     }
 }
 
@@ -166,6 +191,8 @@ pub fn all(arguments: &Arguments) -> Vec<Case> {
         cases.extend([256, 32].map(|burst| python(interpreter, burst)));
     }
     cases.push(idle_case());
+    cases.extend(policies::all());
+    cases.push(applying::case());
     cases.retain(|case| arguments.only.is_empty() || arguments.only.contains(&case.name));
     cases
 }
@@ -219,6 +246,9 @@ fn start(line: &NfLine, folder: &Path) -> Result<Started, Failure> {
 
 /// Measures one case once, with processes of its own.
 pub fn run(case: &Case, arguments: &Arguments) -> Result<Measured, Failure> {
+    if case.figure == Figure::Gap {
+        return applying::run(arguments);
+    }
     let folder = tempfile::tempdir()?;
     let mut platform = Served::start(&case.config, folder.path(), &arguments.nice)?;
     let nfs = case
@@ -226,6 +256,9 @@ pub fn run(case: &Case, arguments: &Arguments) -> Result<Measured, Failure> {
         .iter()
         .map(|line| start(line, folder.path()))
         .collect::<Result<Vec<_>, _>>()?;
+    if let Some(circulating) = &case.circulating {
+        circulating.seed(folder.path(), &mut platform)?;
+    }
     let platform_pid = platform.child.id();
     std::thread::sleep(arguments.warm_up);
     let worker = || on_cpu(std::iter::once(platform_pid), "mvmp-worker");
@@ -238,7 +271,7 @@ pub fn run(case: &Case, arguments: &Arguments) -> Result<Measured, Failure> {
         std::thread::sleep(arguments.seconds);
         let (after, until) = platform.stats()?;
         let seconds = (until - from).as_secs_f64();
-        let (figure, note) = rate(case.figure, &before, &after, seconds);
+        let (figure, note) = rate(case, &before, &after, seconds);
         let share = |before: OnCpu, after: OnCpu| {
             format!(
                 "ran {:.0} % (waited {:.0} %)",
@@ -255,7 +288,11 @@ pub fn run(case: &Case, arguments: &Arguments) -> Result<Measured, Failure> {
             ),
         )
     };
-    platform.finish("null")?;
+    if let Some(circulating) = &case.circulating {
+        circulating.check(&platform.stats()?.0)?;
+        circulating.drain(folder.path(), &mut platform)?;
+    }
+    platform.finish(&case.ports.join(","))?;
     Ok(Measured {
         figure,
         note,
@@ -267,12 +304,18 @@ fn count(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
 }
 
-fn rate(figure: Figure, before: &Value, after: &Value, seconds: f64) -> (f64, String) {
+fn rate(case: &Case, before: &Value, after: &Value, seconds: f64) -> (f64, String) {
     let since = |path: &str| {
         (count(after.pointer(path).unwrap_or(&Value::Null))
             - count(before.pointer(path).unwrap_or(&Value::Null))) as f64
     };
-    let received = since("/ports/null/received") / seconds / 1e6;
+    let of_ports = |key: &str| -> f64 {
+        let ports = case.ports.iter();
+        ports
+            .map(|port| since(&format!("/ports/{port}/{key}")))
+            .sum()
+    };
+    let received = of_ports("received") / seconds / 1e6;
     let busy = 100.0 * since("/workers/0/busy_loops") / since("/workers/0/loops").max(1.0);
     let handles = after["handles"].as_array().map_or(0, Vec::len);
     let became = |at: usize| {
@@ -281,8 +324,8 @@ fn rate(figure: Figure, before: &Value, after: &Value, seconds: f64) -> (f64, St
             .map(|key| since(&format!("/handles/{at}/out/{key}")))
             .sum::<f64>()
     };
-    let packets = match figure {
-        Figure::Transmitted => since("/ports/null/tx/transmitted"),
+    let packets = match case.figure {
+        Figure::Transmitted => of_ports("tx/transmitted"),
         _ => (0..handles).map(became).fold(f64::INFINITY, f64::min),
     };
     let note = format!(

@@ -6,18 +6,25 @@
 //! ```
 //!
 //! Platform and testpmd have CPU 0, all NF processes share CPU 1, ports are `net_null` with 64-byte
-//! frames. Each run takes every case once, testpmd among them, so that a figure and its yardstick
+//! frames, or `net_ring` where frames must differ. Each run takes every case once, testpmd among them, so that a figure and its yardstick
 //! come from the same minute. Every platform's books are checked at its end; wrong books end the run.
 //!
-//! The same program is the platform's process and the NF's: `whole_path platform …`, `whole_path nf …`.
+//! The same program is the platform's process and the NF's: `whole_path platform …`, `whole_path nf …`,
+//! `whole_path watch …`.
 
+mod applying;
 mod cases;
+mod circulating;
 mod idle;
 mod machine;
 mod nf;
+mod operator;
 mod platform;
+mod plot;
+mod policies;
 mod report;
 mod testpmd;
+mod traffic;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -82,6 +89,7 @@ fn main() -> Result<(), Failure> {
     match words.first().map(String::as_str) {
         Some("platform") => platform::serve(&words[1..]),
         Some("nf") => nf::serve(&words[1..]),
+        Some("watch") => applying::watch(&words[1..]),
         _ => measure(&arguments()?),
     }
 }
@@ -135,18 +143,29 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
             ping_pong.last()
         );
     }
-    let text = report::markdown(&series, &yardstick, &ping_pong, &facts, arguments);
-    println!("{text}");
-    if let Some(file) = &arguments.markdown {
-        report::write_between_marks(
-            file,
-            if arguments.huge {
-                "whole path, huge pages"
-            } else {
-                "whole path"
-            },
-            &text,
-        )?;
+    let own_table = |case: &cases::Case| !arguments.huge && case.is_of_policies();
+    let (policies, paths): (Vec<_>, Vec<_>) = cases
+        .iter()
+        .zip(&series)
+        .partition(|(case, _)| own_table(case));
+    let name = if arguments.huge {
+        "whole path, huge pages"
+    } else {
+        "whole path"
+    };
+    for (name, table) in [(name, paths), ("policies and tunnels", policies)] {
+        if table.is_empty() {
+            continue;
+        }
+        let table: Vec<&Series> = table.into_iter().map(|(_, series)| series).collect();
+        let mut text = report::markdown(&table, &yardstick, &ping_pong, &facts, arguments);
+        if let Some(file) = &arguments.markdown {
+            text += &report::draw(file, &table)?;
+        }
+        println!("{text}");
+        if let Some(file) = &arguments.markdown {
+            report::write_between_marks(file, name, &text)?;
+        }
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The platform's process, `platform CONFIG SOCKET NICE`, and how the measuring process speaks to it.
 //!
-//! Lines on stdin: `stats` answers with the statistics, `finish PORT` takes the port out of
+//! Lines on stdin: `stats` answers with the statistics, `finish PORT,…` takes ports out of
 //! service, waits until every buffer is home, checks the books and says `right` or what is wrong.
 
 use std::io::{BufRead, BufReader, Lines, Write};
@@ -14,6 +14,9 @@ use serde_json::Value;
 
 use crate::Failure;
 use crate::machine::{self, PLATFORM_CPU};
+
+/// The shared socket in the platform's folder.
+pub const SOCKET: &str = "mvmp.sock";
 
 pub fn serve(words: &[String]) -> Result<(), Failure> {
     let [config, socket, nice] = words else {
@@ -36,19 +39,19 @@ pub fn serve(words: &[String]) -> Result<(), Failure> {
         let line = line?;
         match line.split_once(' ') {
             None if line == "stats" => println!("{}", platform.stats()),
-            Some(("finish", port)) => println!(
+            Some(("finish", ports)) => println!(
                 "{}",
-                finish(&platform, port).map_or_else(|wrong| wrong, |()| "right".into())
+                finish(&platform, ports).map_or_else(|wrong| wrong, |()| "right".into())
             ),
-            _ => return Err(format!("{line}: stats, or finish PORT").into()),
+            _ => return Err(format!("{line}: stats, or finish PORT,…").into()),
         }
     }
     platform.stop();
     Ok(())
 }
 
-fn finish(platform: &Platform, port: &str) -> Result<(), String> {
-    if !port.is_empty() {
+fn finish(platform: &Platform, ports: &str) -> Result<(), String> {
+    for port in ports.split(',') {
         platform.remove_port(port)?;
     }
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -139,7 +142,7 @@ impl Served {
         std::fs::write(&file, config)?;
         let mut child = Command::new(std::env::current_exe()?)
             .arg("platform")
-            .args([&file, &folder.join("mvmp.sock")])
+            .args([&file, &folder.join(SOCKET)])
             .arg(nice)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -176,9 +179,9 @@ impl Served {
         Ok((serde_json::from_str(&text)?, Instant::now()))
     }
 
-    /// Takes the port out of service and checks the books.
-    pub fn finish(&mut self, port: &str) -> Result<(), Failure> {
-        match self.say(&format!("finish {port}"))?.as_str() {
+    /// Takes ports (commas between) out of service and checks the books.
+    pub fn finish(&mut self, ports: &str) -> Result<(), Failure> {
+        match self.say(&format!("finish {ports}"))?.as_str() {
             "right" => Ok(()),
             wrong => Err(format!("the books are wrong: {wrong}").into()),
         }

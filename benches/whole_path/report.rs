@@ -4,6 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::plot::{Point, svg};
+use crate::policies::rules_of;
 use crate::{Arguments, Failure, machine};
 
 /// One case's figures over all runs.
@@ -59,7 +61,7 @@ fn spread(figures: &[f64]) -> [f64; 3] {
 }
 
 pub fn markdown(
-    series: &[Series],
+    series: &[&Series],
     yardstick: &Series,
     ping_pong: &Series,
     facts: &Value,
@@ -99,4 +101,26 @@ pub fn write_between_marks(file: &Path, name: &str, text: &str) -> Result<(), Fa
         .ok_or(format!("{}: no {end}", file.display()))?;
     std::fs::write(file, format!("{before}{begin}\n{text}{end}{after}"))?;
     Ok(())
+}
+
+/// Draws the cost per rule beside the page, if the table has it; the page's line that shows the picture.
+pub fn draw(page: &Path, series: &[&Series]) -> Result<String, Failure> {
+    const PICTURE: &str = "cost-per-rule.svg";
+    let points: Vec<Point> = series
+        .iter()
+        .filter_map(|series| {
+            let [min, median, max] = spread(&series.figures);
+            Some(Point {
+                rules: rules_of(&series.name)?,
+                ns: [max, median, min].map(|mpps| 1e3 / mpps),
+            })
+        })
+        .collect();
+    if points.is_empty() {
+        return Ok(String::new());
+    }
+    std::fs::write(page.with_file_name(PICTURE), svg(&points))?;
+    Ok(format!(
+        "\n![Cost of a packet by the number of rules]({PICTURE})\n"
+    ))
 }

@@ -1,7 +1,7 @@
 """Types of the compiled half of mvmp. Users import from `mvmp`."""
 
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, final, overload
 
@@ -23,6 +23,7 @@ __all__ = [
     "NfHandle",
     "NotAuthorized",
     "NotHeld",
+    "OuterPacket",
     "Packet",
     "Platform",
     "PlatformLost",
@@ -31,8 +32,11 @@ __all__ = [
     "check_config",
     "config_schema",
     "doctor_facts",
+    "explain_policy",
     "log_to_stderr",
     "operator",
+    "read_config",
+    "rehearse_capture",
 ]
 
 _Mask: TypeAlias = (
@@ -102,16 +106,18 @@ class Nf:
     def __new__(cls, role: str, socket: str | os.PathLike[str] | None = None, wait: float = 0.0) -> Self: ...
     def open(
         self,
-        device: str,
+        device: str | Mapping[str, Any],
         rx: bool | None = None,
         tx: bool | None = None,
         match: str | None = None,
         ring: int | None = None,
     ) -> NfHandle:
-        """Opens a device.
+        """Opens a device, or one of this NF's own (MVMP, section 3.3).
 
         Args:
-            device: Its name.
+            device: Its name; or the device itself, as in the configuration file (`{"mode": "direct",
+                "ports": ["NIC1"], "receive": …}`, with a `name` if you like), over ports that
+                `may_define` of the role names. It lives as long as it is open.
             rx: Whether to receive; None: what the table grants.
             tx: Whether to send; None: what the table grants.
             match: A rule that narrows what is received.
@@ -384,11 +390,11 @@ class Burst:
 
     @property
     def vlan(self) -> npt.NDArray[np.int32]:
-        """VLAN id of the outermost tag, -1 without. Shape (n,), int32."""
+        """VLAN id of the outermost tag as received, jumped over or not; -1 without. Shape (n,), int32."""
 
     @property
     def vni(self) -> npt.NDArray[np.int64]:
-        """VXLAN or GENEVE network, -1 without (always, for now). Shape (n,), int64."""
+        """Outermost VXLAN or GENEVE network as received; -1 without. Shape (n,), int64."""
 
     @property
     def ip_version(self) -> npt.NDArray[np.uint8]:
@@ -446,6 +452,10 @@ class Packet:
         """A scapy packet of a copy of the bytes."""
 
     @property
+    def outer(self) -> OuterPacket | None:
+        """The frame that it was received in; None when nothing was jumped over."""
+
+    @property
     def in_port(self) -> int:
         """Number of the port that received it; `handle.ports` names them."""
 
@@ -487,11 +497,11 @@ class Packet:
 
     @property
     def vlan(self) -> int:
-        """VLAN id of the outermost tag, -1 without."""
+        """VLAN id of the outermost tag as received, jumped over or not; -1 without."""
 
     @property
     def vni(self) -> int:
-        """VXLAN or GENEVE network, -1 without (always, for now)."""
+        """Outermost VXLAN or GENEVE network as received, jumped over or not; -1 without."""
 
     @property
     def ip_version(self) -> int:
@@ -538,19 +548,88 @@ class Packet:
         """Symmetric over addresses, protocol and ports; 0 without IP."""
 
 @final
+class OuterPacket:
+    """The frame that a packet was received in, where a policy has jumped over layers.
+
+    Readable while the packet is lent.
+    """
+
+    def __len__(self) -> int: ...
+    def __bytes__(self) -> bytes: ...
+    def scapy(self) -> Any:
+        """A scapy packet of a copy of the bytes."""
+
+    @property
+    def layers(self) -> list[tuple[str, int, int | None]]:
+        """Layers from the outside in: name, where it begins, number (VLAN id, VNI, …) or None."""
+
+    @property
+    def length(self) -> int:
+        """Bytes of the frame as received."""
+
+    @property
+    def link(self) -> int:
+        """What the first byte is: 1 Ethernet, 4 IPv4, 6 IPv6."""
+
+    @property
+    def ether_type(self) -> int:
+        """EtherType after all VLAN tags; 0: there is none."""
+
+    @property
+    def vlan(self) -> int:
+        """VLAN id of the outermost tag, -1 without."""
+
+    @property
+    def ip_version(self) -> int:
+        """4, 6, or 0."""
+
+    @property
+    def protocol(self) -> int:
+        """IP protocol, -1 without IP."""
+
+    @property
+    def src(self) -> int:
+        """IPv4 source address in host order, 0 unless IPv4."""
+
+    @property
+    def dst(self) -> int:
+        """IPv4 destination address, likewise."""
+
+    @property
+    def src6(self) -> bytes:
+        """IPv6 source address, zeros unless IPv6."""
+
+    @property
+    def dst6(self) -> bytes:
+        """IPv6 destination address, likewise."""
+
+    @property
+    def src_port(self) -> int:
+        """Source port of TCP, UDP or SCTP, -1 without."""
+
+    @property
+    def dst_port(self) -> int:
+        """Destination port, likewise."""
+
+@final
 class Policy:
     """A rule of the policy language, without a platform.
 
+    Args:
+        rule: The rule; with the prefix `pcap:` a libpcap filter.
+        decap: Layers that are jumped over before the rule is asked; `"auto"` for all.
+        strip: Likewise: to a rule they are the same.
+
     Raises:
-        PolicyError: The rule is wrong; has line, column and hint.
+        PolicyError: The rule or a layer is wrong; has line, column and hint.
     """
 
     def __new__(
         cls,
         rule: str,
         *,
-        decap: Sequence[str] | None = None,
-        strip: Sequence[str] | None = None,
+        decap: str | Sequence[str] | None = None,
+        strip: str | Sequence[str] | None = None,
     ) -> Self: ...
     def matches(self, frame: Buffer) -> bool:
         """Whether an Ethernet frame matches."""
@@ -559,7 +638,7 @@ class Policy:
         """Which of these Ethernet frames match. Shape (n,), bool."""
 
     def explain(self) -> str:
-        """What the rule says, in plain words."""
+        """What the rule says and costs, in plain words, with notes on what surprises people."""
 
 @final
 class Platform:
@@ -632,6 +711,32 @@ def check_config(
     Raises:
         ConfigError: It cannot be used; has line, column and hint.
         OSError: The file cannot be read.
+    """
+
+def read_config(
+    config: str | os.PathLike[str] | dict[str, Any],
+    ports: dict[str, Any] | Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """A configuration as a tree, with its defaults, in the notation of the file."""
+
+def explain_policy(rule: str) -> dict[str, Any]:
+    """What a rule says and costs: `canonical`, `tree`, `indexed`, `cost`, `notes`, and `text` for people.
+
+    Raises:
+        PolicyError: The rule is wrong; has line, column and hint.
+    """
+
+def rehearse_capture(
+    config: str | os.PathLike[str] | dict[str, Any],
+    port: str,
+    capture: str | os.PathLike[str],
+    *,
+    told: int = 0,
+    ports: dict[str, Any] | Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """What the policies of a configuration would do with a capture that came in by `port`.
+
+    Sums for each device, and the first `told` packets one by one.
     """
 
 def config_schema() -> str:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from mvmp.commands.output import CommandError
 from mvmp.commands.parser import Parser
 
-COMMANDS = ("demo", "up", "down", "check", "schema", "status", "run", "doctor")
+COMMANDS = ("demo", "up", "down", "apply", "check", "schema", "status", "policy", "trace", "run", "doctor")
 
 DESCRIPTION = """\
 Many network functions, each a process of its own, share the same packets at line rate and cannot hurt

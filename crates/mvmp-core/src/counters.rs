@@ -63,6 +63,8 @@ reasons! {
     RingFull = "ring_full",
     /// Handle in: it holds as many buffers as it may.
     Quota = "quota",
+    /// Handle in: the packet's pool came later than the handle, and its NF has not mapped it.
+    NotMapped = "not_mapped",
     /// Handle out: the handle may not send, or names no handle.
     NotAuthorized = "not_authorized",
     /// Handle out: the way out could not be determined.
@@ -71,7 +73,13 @@ reasons! {
     NoReceiver = "no_receiver",
     /// Handle out: passed on by 255 NFs already.
     HopLimit = "hop_limit",
-    /// Handle out: private memory was described wrongly.
+    /// Way out: what the encapsulation cannot carry, or not at this size.
+    NoEncap = "no_encap",
+    /// Way out: it begins with IP, and an Ethernet port has no addresses for it.
+    NoEthernet = "no_ethernet",
+    /// Way out: with the headers that were put in front it is longer than the port's frames.
+    MtuExceeded = "mtu_exceeded",
+    /// Handle out: private memory was described wrongly, or no NIC takes what is that short.
     BadFrame = "bad_frame",
     /// Port out: the queue, or the file writer, took no more.
     TxFull = "tx_full",
@@ -115,8 +123,10 @@ pub struct PortCounters {
     pub received: Counter,
     /// Their bytes.
     pub bytes: Counter,
-    /// Frames offered to at least one handle.
+    /// Frames offered to at least one handle, or sent on in the absence of NFs.
     pub dispatched: Counter,
+    /// Of those, sent on by the worker in the absence of NFs.
+    pub bypassed: Counter,
     /// The others.
     pub drops: Drops,
     /// Frames that NFs sent to this port.

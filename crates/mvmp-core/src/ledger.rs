@@ -21,6 +21,7 @@ use chacha20::ChaCha8Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 
 use crate::broken::{Rule, is_broken};
+use crate::worker::view::View;
 
 /// Slots that a ledger knows: a `u8` in descriptors.
 pub const SLOTS: usize = 256;
@@ -40,6 +41,8 @@ pub enum Closed {
 struct Column {
     /// Empty until the slot is opened.
     tokens: Box<[u32]>,
+    /// What each share shows, beside its token; empty while every share shows the whole frame.
+    views: Box<[View]>,
     held: u32,
     limit: u32,
 }
@@ -52,6 +55,8 @@ pub struct Ledger {
     lent: u32,
     shares: u64,
     budget: u32,
+    /// Shares may show parts of frames.
+    has_views: bool,
     tokens: Tokens,
 }
 
@@ -80,8 +85,32 @@ impl Ledger {
             lent: 0,
             shares: 0,
             budget,
+            has_views: false,
             tokens: Tokens::new(),
         }
+    }
+
+    /// From now on shares may show parts of frames.
+    pub fn keep_views(&mut self) {
+        self.has_views = true;
+        for column in &mut self.columns {
+            if column.views.is_empty() {
+                column.views = vec![View::default(); column.tokens.len()].into_boxed_slice();
+            }
+        }
+    }
+
+    /// Shares may show parts of frames.
+    #[inline(always)]
+    pub fn has_views(&self) -> bool {
+        self.has_views
+    }
+
+    /// What this slot's share of a buffer shows.
+    #[inline(always)]
+    pub fn view(&self, slot: u8, granule: u32) -> View {
+        let views = &self.columns[slot as usize].views;
+        views.get(granule as usize).copied().unwrap_or_default()
     }
 
     /// Opens a column. Its limit is an equal part of the budget, as far as the others leave it now.
@@ -98,6 +127,8 @@ impl Ledger {
         }
         self.columns[slot as usize] = Column {
             tokens: vec![0; self.refs.len()].into_boxed_slice(),
+            views: vec![View::default(); if self.has_views { self.refs.len() } else { 0 }]
+                .into_boxed_slice(),
             held: 0,
             limit: 0,
         };
@@ -196,11 +227,13 @@ impl Ledger {
         } = self;
         let Column {
             tokens: cells,
+            views,
             held,
             ..
         } = &mut columns[slot as usize];
         Shares {
             cells,
+            views,
             refs,
             source: tokens,
             held,
@@ -273,6 +306,19 @@ impl Ledger {
         self.refs[granule as usize] != 0
     }
 
+    /// Whether this slot holds this buffer.
+    pub fn is_held(&self, slot: u8, granule: u32) -> bool {
+        let tokens = &self.columns[slot as usize].tokens;
+        tokens
+            .get(granule as usize)
+            .is_some_and(|&token| token != 0)
+    }
+
+    /// Whether more than one slot holds this buffer.
+    pub fn is_shared(&self, granule: u32) -> bool {
+        self.refs[granule as usize] > 1
+    }
+
     /// Buffers with at least one open share.
     pub fn lent(&self) -> u32 {
         self.lent
@@ -299,6 +345,7 @@ impl Ledger {
 /// written once, when it is dropped.
 pub struct Shares<'a> {
     cells: &'a mut [u32],
+    views: &'a mut [View],
     refs: &'a mut [u16],
     source: &'a mut Tokens,
     held: &'a mut u32,
@@ -328,6 +375,14 @@ impl Shares<'_> {
         self.first += u32::from(*refs == 0);
         *refs += 1;
         Some(token)
+    }
+
+    /// Notes what the share that was just opened shows.
+    #[inline(always)]
+    pub fn show(&mut self, granule: u32, view: View) {
+        if let Some(cell) = self.views.get_mut(granule as usize) {
+            *cell = view;
+        }
     }
 
     /// As [`Ledger::close`].

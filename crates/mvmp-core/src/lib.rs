@@ -7,6 +7,7 @@
 //! * [`ledger`]: who holds which buffer;
 //! * `worker`: the threads that move packets;
 //! * `control`: sockets, sessions, rights, the life of handles and streams;
+//! * [`rehearsal`]: what policies would do with a capture, without any of the above;
 //! * [`counters`]: the books.
 
 #![deny(unsafe_code)]
@@ -20,6 +21,7 @@ mod control;
 pub mod counters;
 pub mod ledger;
 mod platform;
+pub mod rehearsal;
 mod worker;
 
 pub use platform::{Options, Platform, StartError};

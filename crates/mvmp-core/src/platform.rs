@@ -11,6 +11,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use build::Builder;
+pub(crate) use build::build_domain;
 use mvmp_policy::Config;
 use mvmp_wire::memory;
 use serde_json::Value;
@@ -19,7 +20,8 @@ use crate::control::{Request, Sockets, run};
 use crate::dpdk::{BlockedSignals, Eal, EalError, PoolError};
 
 mod build;
-mod ports;
+pub(crate) mod devices;
+pub(crate) mod ports;
 
 /// Why a platform could not start.
 #[derive(Debug, thiserror::Error)]

@@ -84,6 +84,7 @@ fn open(
             tx: None,
             rule: None,
             ring: None,
+            define: None,
         },
         &[],
     )?;

@@ -7,8 +7,9 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use mvmp_wire::descriptor::{ANY_PORT, ReleaseReason};
-use mvmp_wire::packet::{Headers, Link, parse};
+use mvmp_wire::descriptor::{ANY_PORT, ARG_OUTBOUND, ReleaseReason};
+use mvmp_wire::packet::{Headers, LayerKind, Link, Stack, StackLayer, parse, walk_stack};
+use mvmp_wire::record::FLAG_OUTBOUND;
 use mvmp_wire::{Descriptor, Op, Record};
 
 use crate::error::NfError;
@@ -343,7 +344,7 @@ impl<'a> Readable<'a> {
     #[inline(always)]
     pub fn frame(&self, index: usize) -> Result<&'a [u8], NfError> {
         let (descriptor, pool) = self.place(index)?;
-        pool.frame(descriptor).ok_or_else(nowhere)
+        pool.delivered(descriptor).ok_or_else(nowhere)
     }
 
     /// The bytes of packet `index`, and what the first of them is.
@@ -354,9 +355,91 @@ impl<'a> Readable<'a> {
     pub fn packet(&self, index: usize) -> Result<(&'a [u8], Link), NfError> {
         let (descriptor, pool) = self.place(index)?;
         Ok((
-            pool.frame(descriptor).ok_or_else(nowhere)?,
+            pool.delivered(descriptor).ok_or_else(nowhere)?,
             link(descriptor),
         ))
+    }
+
+    /// The frame of packet `index` as it was received, with what a policy has jumped over for this
+    /// NF, and what its first byte is.
+    ///
+    /// # Errors
+    /// As [`Self::frame`].
+    #[inline(always)]
+    pub fn received(&self, index: usize) -> Result<(&'a [u8], Link), NfError> {
+        let (descriptor, pool) = self.place(index)?;
+        let record = pool.record(descriptor);
+        let frame = pool.received(descriptor, &record).ok_or_else(nowhere)?;
+        Ok((frame, record.link))
+    }
+
+    /// Whether something was jumped over: packet `index` is less than the frame received.
+    ///
+    /// # Errors
+    /// As [`Self::frame`].
+    #[inline(always)]
+    pub fn is_inner(&self, index: usize) -> Result<bool, NfError> {
+        let (descriptor, pool) = self.place(index)?;
+        let record = pool.record(descriptor);
+        Ok((descriptor.offset, descriptor.length) != (record.offset, record.length))
+    }
+
+    /// Whether packet `index` goes out of a port; false: it came in.
+    ///
+    /// # Errors
+    /// As [`Self::frame`].
+    #[inline(always)]
+    pub fn is_outbound(&self, index: usize) -> Result<bool, NfError> {
+        let (descriptor, pool) = self.place(index)?;
+        let record = pool.record(descriptor);
+        Ok(descriptor.arg & ARG_OUTBOUND != 0 || record.flags & FLAG_OUTBOUND != 0)
+    }
+
+    /// The VLAN id of the outermost tag of packet `index` as received, jumped over or not; −1 without.
+    ///
+    /// # Errors
+    /// As [`Self::frame`].
+    pub fn vlan(&self, index: usize) -> Result<i32, NfError> {
+        let (frame, link) = self.received(index)?;
+        let outer = parse(frame, link).vlan;
+        if outer >= 0 || !self.is_inner(index)? {
+            return Ok(outer.into());
+        }
+        let stack = self.stack(index)?;
+        let tag = |layer: &&StackLayer| layer.kind == LayerKind::Vlan;
+        Ok(stack
+            .layers()
+            .iter()
+            .find(tag)
+            .map_or(-1, |layer| layer.id as i32))
+    }
+
+    /// The network of the outermost VXLAN or GENEVE header of packet `index` as received, jumped
+    /// over or not; −1 without.
+    ///
+    /// # Errors
+    /// As [`Self::frame`].
+    pub fn vni(&self, index: usize) -> Result<i64, NfError> {
+        let stack = self.stack(index)?;
+        let network =
+            |layer: &&StackLayer| matches!(layer.kind, LayerKind::Vxlan | LayerKind::Geneve);
+        Ok(stack
+            .layers()
+            .iter()
+            .find(network)
+            .map_or(-1, |layer| layer.id.into()))
+    }
+
+    /// All layers of packet `index` as received. The platform's `tunnel_ports` say what is a tunnel.
+    ///
+    /// # Errors
+    /// As [`Self::frame`].
+    pub fn stack(&self, index: usize) -> Result<Stack, NfError> {
+        let (frame, link) = self.received(index)?;
+        let session = self.session.ok_or_else(nowhere)?;
+        let mut stack = Stack::default();
+        walk_stack(frame, link, &session.tunnel_ports, &mut stack);
+        Ok(stack)
     }
 
     /// As [`Burst::record`].
@@ -400,11 +483,7 @@ fn nowhere() -> NfError {
 }
 
 fn link(descriptor: &Descriptor) -> Link {
-    match descriptor.arg {
-        4 => Link::Ipv4,
-        6 => Link::Ipv6,
-        _ => Link::Ethernet,
-    }
+    Link::from_bits(descriptor.arg & !ARG_OUTBOUND)
 }
 
 #[inline(always)]

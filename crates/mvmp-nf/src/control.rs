@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use mvmp_wire::channel::{self, ChannelError};
 use mvmp_wire::memory::Access;
 use mvmp_wire::message::{FromPlatform, ToPlatform, WorkerGeometry};
+use mvmp_wire::packet::TunnelPorts;
 use mvmp_wire::region::{STATUS_BYTES, StatusRegion, UpRegion};
 use mvmp_wire::{Mapping, PROTOCOL_VERSION};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -103,6 +104,7 @@ pub(crate) fn hello(
         workers,
         private_bytes,
         lossless,
+        tunnel_ports,
     } = answer
     else {
         return Err(NfError::from_answer(answer));
@@ -126,6 +128,7 @@ pub(crate) fn hello(
         Welcomed {
             instance,
             lossless,
+            tunnel_ports: TunnelPorts::from(&tunnel_ports),
             links,
             private,
             private_bytes,

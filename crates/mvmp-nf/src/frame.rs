@@ -1,12 +1,14 @@
 //! Views of frames in the pools. An unsafe room: the only one where packet bytes become slices.
 //!
 //! Descriptors come from the platform, and are checked all the same: an unknown pool, a granule
-//! beyond the pool, a frame that leaves the mapping give no view.
+//! beyond the pool, a delivery that is no part of the frame received, a frame that leaves the
+//! mapping give no view.
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use mvmp_wire::record::RECORD_WORDS;
 use mvmp_wire::region::RecordRegion;
 use mvmp_wire::{Descriptor, GRANULE_BYTES, Mapping, Record};
 
@@ -34,20 +36,36 @@ impl Pool {
         }
     }
 
-    /// The frame that a descriptor speaks of.
+    /// What a descriptor delivers: the frame received, or a part of it.
     ///
     /// The slice is sound only while this NF holds the descriptor's share: then neither the
     /// platform nor anyone else writes the buffer. [`crate::Burst`] calls it for held packets
     /// alone and lends the slice no longer than itself is borrowed.
     #[inline(always)]
-    pub(crate) fn frame(&self, descriptor: &Descriptor) -> Option<&[u8]> {
-        if descriptor.granule >= self.granules {
+    pub(crate) fn delivered(&self, descriptor: &Descriptor) -> Option<&[u8]> {
+        let record = self.record(descriptor);
+        let begins = descriptor.offset.checked_sub(record.offset)?;
+        if u32::from(begins) + u32::from(descriptor.length) > u32::from(record.length) {
             return None;
         }
-        let start = descriptor.granule as usize * GRANULE_BYTES + descriptor.offset as usize;
+        self.bytes(descriptor.granule, descriptor.offset, descriptor.length)
+    }
+
+    /// The whole frame of a descriptor, as received; `record` is its own. Sound as [`Self::delivered`] is.
+    #[inline(always)]
+    pub(crate) fn received(&self, descriptor: &Descriptor, record: &Record) -> Option<&[u8]> {
+        self.bytes(descriptor.granule, record.offset, record.length)
+    }
+
+    #[inline(always)]
+    fn bytes(&self, granule: u32, offset: u16, length: u16) -> Option<&[u8]> {
+        if granule >= self.granules {
+            return None;
+        }
+        let start = granule as usize * GRANULE_BYTES + offset as usize;
         // SAFETY: the share that the caller holds keeps every writer off these bytes until it is
         // returned, which needs the burst's exclusive borrow; `bytes` checks the bounds.
-        unsafe { self.memory.bytes(start, descriptor.length as usize) }
+        unsafe { self.memory.bytes(start, length as usize) }
     }
 
     /// The record beside the buffer.
@@ -56,9 +74,13 @@ impl Pool {
         Record::load(self.records.words(), descriptor.granule)
     }
 
-    /// Asks the CPU for the first cache line of a frame.
+    /// Asks the CPU for the first cache line of a frame, and for its record.
     #[inline(always)]
     pub(crate) fn prefetch(&self, descriptor: &Descriptor) {
+        let record = descriptor.granule as usize * RECORD_WORDS;
+        if let Some(word) = self.records.words().get(record) {
+            prefetch(word);
+        }
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

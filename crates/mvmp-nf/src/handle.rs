@@ -27,6 +27,8 @@ pub struct OpenOptions {
     pub rule: Option<String>,
     /// Rx ring slots; `None`: the platform's default.
     pub ring: Option<u32>,
+    /// The device itself, as the table of the configuration file, if it is this NF's own.
+    pub define: Option<serde_json::Value>,
 }
 
 /// One opening of one device. Clones are the same handle.

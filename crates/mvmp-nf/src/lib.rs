@@ -35,7 +35,9 @@ pub use burst::{Burst, Readable, View, Which};
 pub use error::NfError;
 pub use handle::{Handle, OpenOptions};
 pub use mvmp_wire::message::PortFacts;
-pub use mvmp_wire::packet::{Headers, Link, parse};
+pub use mvmp_wire::packet::{
+    Headers, LayerKind, LayerSet, Link, NO_ID, Stack, StackLayer, Stop, parse,
+};
 pub use mvmp_wire::{Descriptor, Record};
 pub use nf::{ConnectOptions, Nf};
 pub use wait::Wait;

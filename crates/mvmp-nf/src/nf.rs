@@ -232,7 +232,13 @@ fn open(
     interrupted: Interrupted,
 ) -> Result<Arc<Opening>, NfError> {
     session.check()?;
-    let OpenOptions { rx, tx, rule, ring } = options.clone();
+    let OpenOptions {
+        rx,
+        tx,
+        rule,
+        ring,
+        define,
+    } = options.clone();
     let answer = session.request(
         &ToPlatform::Open {
             device: device.into(),
@@ -240,6 +246,7 @@ fn open(
             tx,
             rule,
             ring,
+            define,
         },
         interrupted,
     )?;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use mvmp_wire::memory::Access;
 use mvmp_wire::message::{FromPlatform, PoolGeometry, ToPlatform};
+use mvmp_wire::packet::TunnelPorts;
 use mvmp_wire::region::RecordRegion;
 use mvmp_wire::{Mapping, PRIVATE_POOL, channel as wire};
 
@@ -42,6 +43,8 @@ pub(crate) struct Session {
     born: Born,
     pub(crate) instance: String,
     pub(crate) lossless: bool,
+    /// By which UDP ports tunnels are known here.
+    pub(crate) tunnel_ports: TunnelPorts,
     pub(crate) links: Vec<WorkerLink>,
     pools: [OnceLock<Pool>; PRIVATE_POOL as usize],
     pub(crate) private: Mapping,
@@ -64,6 +67,7 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Welcomed {
     pub(crate) instance: String,
     pub(crate) lossless: bool,
+    pub(crate) tunnel_ports: TunnelPorts,
     pub(crate) links: Vec<WorkerLink>,
     pub(crate) private: Mapping,
     pub(crate) private_bytes: u64,
@@ -76,6 +80,7 @@ impl Session {
             born,
             instance: welcomed.instance,
             lossless: welcomed.lossless,
+            tunnel_ports: welcomed.tunnel_ports,
             links: welcomed.links,
             pools: [const { OnceLock::new() }; PRIVATE_POOL as usize],
             private: welcomed.private,

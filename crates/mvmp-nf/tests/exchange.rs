@@ -7,45 +7,11 @@ use std::os::fd::BorrowedFd;
 use std::thread;
 use std::time::Duration;
 
-use mvmp_nf::{Burst, ConnectOptions, Handle, Nf, NfError, OpenOptions, Wait, Which, never};
+use mvmp_nf::{Burst, ConnectOptions, Nf, NfError, OpenOptions, Wait, Which, never};
 use mvmp_wire::message::{ErrorCode, FromPlatform, ToPlatform};
 use mvmp_wire::{Descriptor, Op, PRIVATE_POOL};
-use platform::{Peer, Platform, await_true};
+use platform::{Peer, Platform, await_true, close, connected, opened};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-fn connected(platform: &Platform) -> (Nf, Peer) {
-    let options = ConnectOptions {
-        socket: platform.socket(),
-        wait: Duration::ZERO,
-    };
-    thread::scope(|scope| {
-        let nf = scope.spawn(|| Nf::connect("ids", options).unwrap());
-        let peer = platform.accept();
-        (nf.join().unwrap(), peer)
-    })
-}
-
-fn opened(nf: &Nf, peer: &mut Peer, device: &str) -> Handle {
-    thread::scope(|scope| {
-        let handle = scope.spawn(|| nf.open(device, OpenOptions::default()).unwrap());
-        peer.opens(256);
-        handle.join().unwrap()
-    })
-}
-
-/// Closes while the platform's end answers.
-fn close(nf: Nf, peer: &Peer) {
-    let handles = nf.handles().len();
-    thread::scope(|scope| {
-        scope.spawn(move || drop(nf));
-        for _ in 0..handles {
-            let ToPlatform::Close { handle } = peer.hear() else {
-                panic!("a close was due")
-            };
-            peer.say(&FromPlatform::Closed { handle });
-        }
-    });
-}
 
 fn readable(fd: i32) -> bool {
     // SAFETY: the descriptor is open, its handle lives in the caller.
@@ -228,6 +194,8 @@ fn a_sleeping_nf_is_woken_by_a_packet_and_by_the_end_of_the_stream() {
             let first = handle.wait(None, &never).unwrap();
             let mut burst = Burst::new();
             handle.rx_burst(32, &mut burst).unwrap();
+            // Returned now: the other side may be late to see the short time that this one is awake.
+            drop(burst);
             (first, handle.wait(None, &never).unwrap())
         });
         await_true("the NF sleeps", || peer.is_sleeping(0));

@@ -4,7 +4,8 @@
 //! compile each [`Rule`] that it holds into a [`Matcher`], which the workers evaluate per burst.
 //!
 //! Invariants:
-//! * Nothing in this crate does I/O or is unsafe; it turns text into checked values.
+//! * Nothing in this crate is unsafe or does I/O, but that rules of the dialect `pcap:` are compiled
+//!   by the machine's libpcap (`mvmp-bpf`); it turns text into checked values.
 //! * No text, however wrong or long, panics: it yields a [`RuleError`] or a [`ConfigError`] that
 //!   says where, what, and what to do about it.
 //! * A [`Config`] that was returned is consistent: every name resolves, every limit holds.
@@ -16,4 +17,4 @@ pub mod rule;
 mod suggest;
 
 pub use config::{Config, ConfigError, Warning};
-pub use rule::{Matcher, Rule, RuleError};
+pub use rule::{Classifier, Matcher, Needs, Packets, Rule, RuleError};

@@ -93,12 +93,15 @@ fn a_whole_configuration_is_read_in_the_order_of_the_file() {
     );
     assert_eq!(
         gateway.receive("NIC5"),
-        Some(&Rule::parse("net 192.168.0.0/16").unwrap())
+        Some(&Receive {
+            rule: Rule::parse("net 192.168.0.0/16").unwrap(),
+            ..Receive::all()
+        })
     );
     let play = config.device("play").unwrap();
     assert_eq!(
         play.receive("file"),
-        Some(&Rule::all()),
+        Some(&Receive::all()),
         "without `receive`: all"
     );
     let ids = config.nf("ids").unwrap();
@@ -356,15 +359,11 @@ fn device_refuses(device: &str, shown: &str) {
 fn a_device_has_the_ports_that_its_mode_needs() {
     device_refuses(
         "ports = [\"a\"]",
-        "t.toml:5:10: devices.d: `mode` is missing (hint: write mode = \"direct\", \"bridge\" or \"rootless\")",
+        "t.toml:5:10: devices.d: `mode` is missing (hint: write mode = \"direct\", \"bond\", \"bridge\" or \"rootless\")",
     );
     device_refuses(
         "mode = \"direkt\"",
         "t.toml:6:8: devices.d.mode: unknown value \"direkt\" (hint: did you mean `direct`?)",
-    );
-    device_refuses(
-        "mode = \"bond\"",
-        "t.toml:6:8: devices.d.mode: \"bond\" is not supported yet",
     );
     device_refuses(
         "mode = \"direct\"",
@@ -372,15 +371,15 @@ fn a_device_has_the_ports_that_its_mode_needs() {
     );
     device_refuses(
         "mode = \"direct\"\nports = [\"a\", \"b\"]",
-        "t.toml:7:9: devices.d.ports: a direct device has exactly one port, this one has 2",
+        "t.toml:7:9: devices.d.ports: a direct device has exactly one port, this one has 2 (hint: over several ports a device is a \"bond\" or a \"bridge\")",
     );
     device_refuses(
         "mode = \"bridge\"\nports = [\"a\"]",
-        "t.toml:7:9: devices.d.ports: a bridge joins two ports, this one has 1",
+        "t.toml:7:9: devices.d.ports: a bridge has two ports or more, this one has 1 (hint: over one port a device is \"direct\")",
     );
     device_refuses(
-        "mode = \"bridge\"\nports = [\"a\", \"b\", \"c\"]",
-        "t.toml:7:9: devices.d.ports: a bridge over more than two ports is not supported yet",
+        "mode = \"bond\"",
+        "t.toml:5:10: devices.d: a bond has two ports or more, this one has 0",
     );
     device_refuses(
         "mode = \"rootless\"\nports = [\"a\"]",
@@ -425,7 +424,7 @@ fn cells_belong_to_ports_of_the_device() {
     );
     device_refuses(
         &direct("send = { policy = \"opposite\" }"),
-        "t.toml:8:19: devices.d.send.policy: \"opposite\" is for bridges, this device is direct (hint: leave `send` away)",
+        "t.toml:8:19: devices.d.send.policy: \"opposite\" is for bridges, this device is direct (hint: leave `policy` away)",
     );
     device_refuses(
         &direct("send = { polcy = \"opposite\" }"),
@@ -441,12 +440,12 @@ fn a_wrong_rule_is_pointed_at_within_its_string() {
         "t.toml:8:22: devices.d.receive.a: `prot` cannot stand behind `tcp` (hint: did you mean `port`?)",
     );
     device_refuses(
-        &direct("receive = { a = { match = 'tcp and vxlan' } }"),
-        "t.toml:8:36: devices.d.receive.a.match: `vxlan` is not supported yet (hint: `udp dst port 4789` finds VXLAN by its port)",
+        &direct("receive = { a = { match = 'tcp and multicast' } }"),
+        "t.toml:8:36: devices.d.receive.a.match: this dialect has no `multicast` (hint: write `net 224.0.0.0/4 or net ff00::/8`)",
     );
     device_refuses(
-        &direct("receive.a = \"\"\"\ntcp and\n  vxlan\"\"\""),
-        "t.toml:10:3: devices.d.receive.a: `vxlan` is not supported yet (hint: `udp dst port 4789` finds VXLAN by its port)",
+        &direct("receive.a = \"\"\"\ntcp and\n  multicast\"\"\""),
+        "t.toml:10:3: devices.d.receive.a: this dialect has no `multicast` (hint: write `net 224.0.0.0/4 or net ff00::/8`)",
     );
     device_refuses(
         &direct("receive.a = \"\""),
@@ -457,36 +456,16 @@ fn a_wrong_rule_is_pointed_at_within_its_string() {
 #[test]
 fn what_comes_later_is_refused_with_its_place() {
     let direct = |rest: &str| format!("mode = \"direct\"\nports = [\"a\"]\n{rest}");
-    for key in ["addresses", "absent", "copy", "via"] {
+    for key in ["addresses", "copy", "via"] {
         device_refuses(
             &direct(&format!("{key} = 1")),
             &format!("t.toml:8:1: devices.d.{key}: `{key}` is not supported yet"),
         );
     }
-    for key in ["decap", "strip"] {
-        device_refuses(
-            &direct(&format!("receive.a = {{ {key} = [] }}")),
-            &format!("t.toml:8:15: devices.d.receive.a.{key}: `{key}` is not supported yet"),
-        );
-    }
-    device_refuses(
-        &direct("receive.a = { direction = \"inout\" }"),
-        "t.toml:8:27: devices.d.receive.a.direction: \"inout\" is not supported yet",
+    refuses(
+        "[nfs.n]\ndevices = []\ngrants = {}",
+        "t.toml:3:1: nfs.n.grants: `grants` is not supported yet",
     );
-    device_refuses(
-        "mode = \"bridge\"\nports = [\"a\", \"b\"]\nsend = { policy = \"hash\" }",
-        "t.toml:8:19: devices.d.send.policy: \"hash\" is not supported yet",
-    );
-    device_refuses(
-        "mode = \"bridge\"\nports = [\"a\", \"b\"]\nsend = { a = { encap = {} } }",
-        "t.toml:8:16: devices.d.send.a.encap: `encap` is not supported yet",
-    );
-    for key in ["groups", "grants"] {
-        refuses(
-            &format!("[nfs.n]\ndevices = []\n{key} = {{}}"),
-            &format!("t.toml:3:1: nfs.n.{key}: `{key}` is not supported yet"),
-        );
-    }
 }
 
 #[test]
@@ -604,7 +583,7 @@ fn check_warns_of_what_is_perhaps_not_meant() {
         ]
     );
     let text = r#"
-        platform = { buffers = 5000, tunnel_ports = { vxlan = [1] }, max_nfs = 2 }
+        platform = { buffers = 5000, max_nfs = 2 }
         ports = { a = { pcap = "a.pcap", loop = 0 }, b = "net_null0", c = "net_null1" }
         devices.d = { mode = "bridge", ports = ["a", "b"], receive = { b = "tcp and none" } }
         devices.e = { mode = "rootless" }
@@ -615,7 +594,6 @@ fn check_warns_of_what_is_perhaps_not_meant() {
         warnings(text),
         [
             "platform.buffers: 5000 is not a power of two; 8192 needs the same bookkeeping",
-            "platform.tunnel_ports: has no effect yet: tunnels are not supported yet",
             "nfs: the roles allow 3 instances, but at most 2 can be connected at a time",
             "ports.a: plays for ever without loss: the platform never drains",
             "ports.a: is lossless only if all ports are lossless captures; `b` and `c` are not",
@@ -744,7 +722,7 @@ fn the_schema_knows_the_sections_and_what_comes_later() {
     let device = &schema["$defs"]["device"]["properties"];
     assert_eq!(
         device["mode"]["enum"],
-        json!(["direct", "bridge", "rootless"])
+        json!(["direct", "bond", "bridge", "rootless"])
     );
     assert_eq!(device["addresses"]["not"], json!({}));
     assert_eq!(

@@ -6,7 +6,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-const WHOLE: &str = include_str!("../../../policies/watch.toml");
+/// Every section, every key.
+const WHOLE: &str = include_str!("whole.toml");
 
 fn json() -> impl Strategy<Value = serde_json::Value> {
     let key = select(vec![
@@ -35,6 +36,16 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
         "instances",
         "memory",
         "uid",
+        "decap",
+        "strip",
+        "direction",
+        "encap",
+        "ethernet",
+        "vlan",
+        "vxlan",
+        "absent",
+        "groups",
+        "may_define",
         "",
     ]);
     let leaf = prop_oneof![
@@ -48,7 +59,10 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
             "a",
             "b",
             "direct",
+            "bond",
             "bridge",
+            "auto",
+            "pop",
             "tcp port 80",
             "1M",
             "net_null0"
@@ -92,6 +106,11 @@ proptest! {
             Ok(config) => {
                 config.check();
                 config.reach();
+                let again = Config::from_json(&config.to_json());
+                prop_assert_eq!(again.as_ref(), Ok(&config), "what is written is what was read");
+                prop_assert!(config.diff(&config).is_empty());
+                let whole = Config::from_toml(WHOLE, "x").unwrap();
+                prop_assert_eq!(config == whole, whole.diff(&config).is_empty(), "{}", whole.diff(&config));
             }
             Err(error) => {
                 prop_assert!(error.line >= 1 && error.line as usize <= text.matches('\n').count() + 1, "{}", error);

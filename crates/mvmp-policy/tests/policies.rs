@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use mvmp_policy::Config;
-use mvmp_policy::config::Mode;
+use mvmp_policy::config::{Mode, SendPolicy};
 
 fn example(name: &str) -> Config {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -52,4 +52,47 @@ fn the_watchers_share_one_pool_and_none_of_them_sends() {
             "ports.span: `ids`, `flows` and `weblog` share one pool: each can read all packets of `span`, whatever its rules say"
         ]
     );
+}
+
+#[test]
+fn table_1_has_every_kind_of_device_and_five_nfs_on_six_nics() {
+    let config = example("table1.toml");
+    let modes: Vec<_> = config.devices.iter().map(|device| device.mode).collect();
+    assert_eq!(
+        modes,
+        [
+            Mode::Direct,
+            Mode::Direct,
+            Mode::Bond,
+            Mode::Bridge,
+            Mode::Rootless
+        ]
+    );
+    assert_eq!((config.ports.len(), config.nfs.len()), (6, 5));
+    let bond = config.device("bond0").unwrap();
+    assert_eq!(bond.send, Some(SendPolicy::RoundRobin));
+    let cell = bond.receive("NIC6").unwrap();
+    assert_eq!(cell.rule.to_string(), "net 192.0.0.0/8");
+    assert_eq!(
+        warnings(&config),
+        [
+            "ports.NIC3: `firewall` and `ips` share one pool: each can read all packets of `NIC3` and `NIC4`, whatever its rules say"
+        ]
+    );
+}
+
+#[test]
+fn the_other_examples_say_nothing_that_is_not_meant() {
+    for name in [
+        "balanced-dpi",
+        "bonded-uplink",
+        "demo",
+        "figure2",
+        "ids-in-vxlan",
+        "inline-ips",
+    ] {
+        let told = warnings(&example(&format!("{name}.toml")));
+        let readers = |warning: &String| warning.contains(" share one pool: ");
+        assert!(told.iter().all(readers), "{name}: {told:?}");
+    }
 }

@@ -1,7 +1,7 @@
 //! The policy language by example: what is read, what is refused and in which words.
 
 use mvmp_policy::{Rule, RuleError};
-use mvmp_wire::packet::{Link, parse};
+use mvmp_wire::packet::{LayerSet, Link, parse};
 
 fn canonical(text: &str) -> String {
     match Rule::parse(text) {
@@ -333,35 +333,6 @@ fn qualifiers_that_cannot_match_are_refused() {
 }
 
 #[test]
-fn what_comes_later_is_refused_with_its_place() {
-    for word in [
-        "mpls", "vxlan", "geneve", "gre", "gtp", "pppoe", "erspan", "outer", "frag", "length",
-    ] {
-        let error = error(&format!("tcp and {word}"));
-        assert_eq!((error.line, error.column), (1, 9));
-        assert_eq!(error.message, format!("`{word}` is not supported yet"));
-    }
-    refuses(
-        "port {80, 443}",
-        6,
-        "lists in braces are not supported yet",
-        Some("write `port 80 or 443`"),
-    );
-    refuses(
-        "pcap:tcp",
-        1,
-        "the dialect `pcap:` is not supported yet",
-        Some("the default dialect knows tcpdump's usual words: leave the prefix away"),
-    );
-    refuses(
-        "port 80 or vxlan",
-        12,
-        "`vxlan` is not supported yet",
-        Some("`udp dst port 4789` finds VXLAN by its port"),
-    );
-}
-
-#[test]
 fn unfinished_rules_say_what_is_missing() {
     refuses(
         "",
@@ -446,7 +417,7 @@ fn matches(text: &str, frame: &[u8]) -> bool {
     let compiled = rule.compile().matches(&parse(frame, Link::Ethernet), frame);
     assert_eq!(
         compiled,
-        rule.naive_matches(frame, Link::Ethernet),
+        rule.naive_matches(frame, Link::Ethernet, LayerSet::default()),
         "{text}"
     );
     compiled
@@ -539,7 +510,7 @@ fn constants_are_folded() {
 fn an_explanation_is_in_plain_words() {
     let rule = Rule::parse("tcp port 80 or vlan 42 and not arp").unwrap();
     assert_eq!(
-        rule.explain(),
+        rule.explain().to_string(),
         "tcp port 80 or vlan 42 and not arp\n\
          \x20 at least one of:\n\
          \x20   source or destination TCP port 80\n\
@@ -547,7 +518,9 @@ fn an_explanation_is_in_plain_words() {
          \x20     a VLAN tag with id 42, anywhere in the stack\n\
          \x20     not:\n\
          \x20       ARP packets\n\
+         cost: indexed: found by one look-up, the same among a thousand rules; alone a few ns per packet\n\
          note: later fragments of an IP packet have no ports: no `port` matches them\n\
+         note: a header is looked for anywhere in the frame as received, in tunnels too, whatever is jumped over\n\
          note: `and` binds tighter than `or` here; tcpdump reads both from left to right: use parentheses to be sure"
     );
 }
@@ -576,7 +549,7 @@ fn an_address_that_looks_like_a_tag_is_no_tag() {
     bare[12..16].copy_from_slice(&[0x81, 0x00, 0, 42]);
     let rule = Rule::parse("vlan 42").unwrap();
     assert!(!rule.compile().matches(&parse(&bare, Link::Ipv4), &bare));
-    assert!(!rule.naive_matches(&bare, Link::Ipv4));
+    assert!(!rule.naive_matches(&bare, Link::Ipv4, LayerSet::default()));
     let rule = Rule::parse("src host 129.0.0.42 and tcp port 80").unwrap();
     assert!(rule.compile().matches(&parse(&bare, Link::Ipv4), &bare));
 }

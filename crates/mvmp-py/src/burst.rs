@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mvmp_nf::{Headers, Which};
+use mvmp_nf::Which;
+use mvmp_wire::packet::Link;
 use numpy::{IntoPyArray, PyArray1, PyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -206,7 +207,7 @@ impl Burst {
         py: Python<'py>,
         policy: &Bound<'py, Policy>,
     ) -> PyResult<Bound<'py, PyArray1<bool>>> {
-        let matcher = policy.get().matcher();
+        let policy = policy.get();
         let indices: Vec<usize> = match self.indices() {
             Some(indices) => indices.iter().map(|&index| index as usize).collect(),
             None => (0..self.lending.len()).collect(),
@@ -220,11 +221,8 @@ impl Burst {
                     .collect::<Result<Vec<_>, _>>()
                     .map_err(from_nf)?;
                 let frames: Vec<&[u8]> = packets.iter().map(|&(frame, _)| frame).collect();
-                let headers: Vec<Headers> = packets
-                    .iter()
-                    .map(|&(frame, link)| mvmp_nf::parse(frame, link))
-                    .collect();
-                let bits = matcher.match_burst(&headers, &frames);
+                let links: Vec<Link> = packets.iter().map(|&(_, link)| link).collect();
+                let bits = policy.mask(&frames, &links);
                 mask.extend((0..chunk.len()).map(|bit| bits >> bit & 1 == 1));
             }
             Ok(mask)

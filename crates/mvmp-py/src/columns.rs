@@ -3,7 +3,7 @@
 //! Each is one pass over the packets; the parser is inlined into it, so that what a column does
 //! not ask for is not computed. The start of a frame is prefetched while earlier ones are parsed.
 
-use mvmp_nf::{Headers, Readable, Record};
+use mvmp_nf::{Headers, NfError, Readable, Record};
 use numpy::{Element, IntoPyArray, PyArray2, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
@@ -116,6 +116,18 @@ impl Rows<'_> {
         Ok(column.into_pyarray(py).into_any().unbind())
     }
 
+    /// One value per packet, that the library knows.
+    #[inline(always)]
+    fn asked<T: Element>(
+        &self,
+        py: Python<'_>,
+        ask: impl Fn(&Readable<'_>, usize) -> Result<T, NfError>,
+    ) -> PyResult<Py<PyAny>> {
+        let rows = (0..self.len()).map(|row| ask(&self.burst, self.at(row)));
+        let column = rows.collect::<Result<Vec<T>, _>>().map_err(from_nf)?;
+        Ok(column.into_pyarray(py).into_any().unbind())
+    }
+
     /// Sixteen bytes per packet.
     fn addresses(
         &self,
@@ -141,15 +153,17 @@ impl Rows<'_> {
             Column::InPort => self.recorded(py, |record| record.in_port),
             Column::WireLength => self.recorded(py, |record| record.wire_length),
             Column::TimestampNs => self.recorded(py, |record| record.timestamp_ns),
-            Column::Direction => self.recorded(py, direction),
+            Column::Direction => {
+                self.asked(py, |burst, index| burst.is_outbound(index).map(u8::from))
+            }
             Column::Length => self.bounded(py, |frame, _| frame.len() as u32),
             Column::Link => self.bounded(py, |_, link| link),
-            Column::Vni => self.bounded(py, |_, _| -1_i64),
+            Column::Vlan => self.asked(py, |burst, index| burst.vlan(index)),
+            Column::Vni => self.asked(py, |burst, index| burst.vni(index)),
             Column::L3Offset => self.parsed(py, |headers, _| headers.l3_offset),
             Column::PayloadOffset => self.parsed(py, |headers, _| headers.payload_offset),
             Column::PayloadLength => self.parsed(py, |headers, _| headers.payload_length),
             Column::EtherType => self.parsed(py, |headers, _| headers.ether_type),
-            Column::Vlan => self.parsed(py, |headers, _| i32::from(headers.vlan)),
             Column::IpVersion => self.parsed(py, |headers, _| headers.ip_version),
             Column::Protocol => self.parsed(py, |headers, _| headers.protocol),
             Column::Src => self.parsed(py, |headers, _| headers.src),
@@ -201,9 +215,4 @@ pub enum From {
     Start,
     L3,
     Payload,
-}
-
-/// The `direction` column: 0 in, 1 out.
-pub fn direction(record: &Record) -> u8 {
-    record.flags & mvmp_wire::record::FLAG_OUTBOUND
 }

@@ -15,14 +15,18 @@ mod errors;
 mod lending;
 mod nf;
 mod nf_handle;
+mod outer;
 mod packet;
 mod policy;
 mod select;
 mod signals;
+mod tree;
 mod waiting;
 
 #[cfg(feature = "platform")]
 mod platform;
+#[cfg(feature = "platform")]
+mod rehearsal;
 
 /// The compiled half of the `mvmp` package.
 #[pyo3::pymodule]
@@ -38,9 +42,13 @@ mod _mvmp {
     #[pymodule_export]
     use crate::nf_handle::NfHandle;
     #[pymodule_export]
+    use crate::outer::OuterPacket;
+    #[pymodule_export]
     use crate::packet::Packet;
     #[pymodule_export]
     use crate::policy::Policy;
+    #[pymodule_export]
+    use crate::policy::explain_policy;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

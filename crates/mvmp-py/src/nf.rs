@@ -6,13 +6,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use mvmp_nf::{ConnectOptions, OpenOptions};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use serde_json::Value;
 
 use crate::bursts::Bursts;
 use crate::errors::from_nf;
 use crate::nf_handle::NfHandle;
 use crate::signals;
+use crate::tree::from_python;
 use crate::waiting::{blocking, seconds};
 
 /// One NF instance.
@@ -28,6 +31,30 @@ impl Nf {
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
         handles.retain(|handle| !handle.bind(py).get().library().closed_by_nf());
         handles.iter().map(|handle| handle.clone_ref(py)).collect()
+    }
+}
+
+impl Nf {
+    /// A table that describes a device: its name (`name`, else one by its place) and the rest of it.
+    fn own_device(&self, table: &Bound<'_, PyAny>) -> PyResult<(String, Option<Value>)> {
+        let mut define = from_python(table)?;
+        let Some(fields) = define.as_object_mut() else {
+            return Err(PyTypeError::new_err(
+                "a device is a name, or a dict as in the configuration file",
+            ));
+        };
+        let name = match fields.remove("name") {
+            Some(Value::String(name)) => name,
+            Some(_) => return Err(PyTypeError::new_err("`name` is a string")),
+            None => format!(
+                "own{}",
+                self.handles
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .len()
+            ),
+        };
+        Ok((name, Some(define)))
     }
 }
 
@@ -56,20 +83,25 @@ impl Nf {
     fn open(
         &self,
         py: Python<'_>,
-        device: &str,
+        device: &Bound<'_, PyAny>,
         rx: Option<bool>,
         tx: Option<bool>,
         r#match: Option<String>,
         ring: Option<u32>,
     ) -> PyResult<Py<NfHandle>> {
+        let (device, define) = match device.extract::<String>() {
+            Ok(name) => (name, None),
+            Err(_) => self.own_device(device)?,
+        };
         let options = OpenOptions {
             rx,
             tx,
             rule: r#match,
             ring,
+            define,
         };
         let handle = blocking(py, |interrupted| {
-            self.nf.open_interruptibly(device, options, interrupted)
+            self.nf.open_interruptibly(&device, options, interrupted)
         })?;
         let handle = Py::new(py, NfHandle::new(handle))?;
         self.handles

@@ -8,15 +8,15 @@
 use std::ffi::c_int;
 use std::sync::Arc;
 
-use mvmp_nf::{Headers, Record};
+use mvmp_nf::{Headers, NfError, Readable, Record};
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::columns::direction;
 use crate::errors::from_nf;
 use crate::lending::Lending;
+use crate::outer::OuterPacket;
 
 /// One packet of a burst.
 #[pyclass(frozen, module = "mvmp")]
@@ -35,6 +35,16 @@ impl Packet {
         let readable = burst.readable().map_err(from_nf)?;
         let (frame, link) = readable.packet(self.index as usize).map_err(from_nf)?;
         Ok(read(&mvmp_nf::parse(frame, link), frame))
+    }
+
+    fn readable<T>(
+        &self,
+        read: impl FnOnce(&Readable<'_>, usize) -> Result<T, NfError>,
+    ) -> PyResult<T> {
+        let index = self.index as usize;
+        let burst = self.lending.held(index)?;
+        let readable = burst.readable().map_err(from_nf)?;
+        read(&readable, index).map_err(from_nf)
     }
 
     fn recorded<T>(&self, read: impl FnOnce(&Record) -> T) -> PyResult<T> {
@@ -60,16 +70,13 @@ impl Packet {
 
     /// The packet as scapy sees it: a copy.
     fn scapy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let (module, class) = match self.link()? {
-            4 => ("scapy.layers.inet", "IP"),
-            6 => ("scapy.layers.inet6", "IPv6"),
-            _ => ("scapy.layers.l2", "Ether"),
-        };
-        // All of scapy's layers, so that what follows is dissected too.
-        py.import("scapy.all")?;
-        py.import(module)?
-            .getattr(class)?
-            .call1((self.__bytes__(py)?,))
+        scapy_class(py, self.link()?)?.call1((self.__bytes__(py)?,))
+    }
+
+    /// The frame that it was received in; `None` when nothing was jumped over.
+    #[getter]
+    fn outer(&self) -> PyResult<Option<OuterPacket>> {
+        OuterPacket::of(&self.lending, self.index)
     }
 
     fn __repr__(&self) -> String {
@@ -116,14 +123,14 @@ scalars! {
     length: u32 = parsed(|_, frame| frame.len() as u32),
     wire_length: u32 = recorded(|record| record.wire_length),
     timestamp_ns: i64 = recorded(|record| record.timestamp_ns),
-    direction: u8 = recorded(direction),
+    direction: u8 = readable(|burst, index| burst.is_outbound(index).map(u8::from)),
     link: u8 = parsed(|headers, _| headers.link as u8),
     l3_offset: u16 = parsed(|headers, _| headers.l3_offset),
     payload_offset: u16 = parsed(|headers, _| headers.payload_offset),
     payload_length: u16 = parsed(|headers, _| headers.payload_length),
     ether_type: u16 = parsed(|headers, _| headers.ether_type),
-    vlan: i32 = parsed(|headers, _| i32::from(headers.vlan)),
-    vni: i64 = parsed(|_, _| -1),
+    vlan: i32 = readable(|burst, index| burst.vlan(index)),
+    vni: i64 = readable(|burst, index| burst.vni(index)),
     ip_version: u8 = parsed(|headers, _| headers.ip_version),
     protocol: i16 = parsed(|headers, _| headers.protocol),
     src: u32 = parsed(|headers, _| headers.src),
@@ -137,8 +144,20 @@ scalars! {
     flow_hash: u32 = parsed(|headers, _| headers.flow_hash),
 }
 
+/// The class of scapy for bytes that begin with this link.
+pub fn scapy_class(py: Python<'_>, link: u8) -> PyResult<Bound<'_, PyAny>> {
+    let (module, class) = match link {
+        4 => ("scapy.layers.inet", "IP"),
+        6 => ("scapy.layers.inet6", "IPv6"),
+        _ => ("scapy.layers.l2", "Ether"),
+    };
+    // All of scapy's layers, so that what follows is dissected too.
+    py.import("scapy.all")?;
+    py.import(module)?.getattr(class)
+}
+
 /// Sixteen bytes, as Python's `bytes`.
-struct Address([u8; 16]);
+pub struct Address(pub [u8; 16]);
 
 impl<'py> IntoPyObject<'py> for Address {
     type Target = PyBytes;

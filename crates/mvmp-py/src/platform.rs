@@ -1,6 +1,6 @@
 //! `mvmp.Platform`, and what the command line asks without one.
 //!
-//! Trees (statistics, configurations given as a dict) cross as JSON text by Python's own json module.
+//! Trees (statistics, configurations given as a dict) cross by `tree`.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -15,35 +15,22 @@ use serde_json::Value;
 
 use crate::errors::{self, Closed, Error, Place, config_error};
 use crate::signals::PLATFORMS;
+use crate::tree::{from_python, to_python};
 
 /// Adds everything here to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Platform>()?;
     module.add_function(wrap_pyfunction!(check_config, module)?)?;
     module.add_function(wrap_pyfunction!(config_schema, module)?)?;
+    module.add_function(wrap_pyfunction!(config_tree, module)?)?;
     module.add_function(wrap_pyfunction!(operator, module)?)?;
+    module.add_function(wrap_pyfunction!(
+        crate::rehearsal::rehearse_capture,
+        module
+    )?)?;
     module.add_function(wrap_pyfunction!(doctor_facts, module)?)?;
     module.add_function(wrap_pyfunction!(log_to_stderr, module)?)?;
     Ok(())
-}
-
-fn to_python(py: Python<'_>, value: &Value) -> PyResult<Py<PyAny>> {
-    Ok(py
-        .import("json")?
-        .call_method1("loads", (value.to_string(),))?
-        .unbind())
-}
-
-fn from_python(value: &Bound<'_, PyAny>) -> PyResult<Value> {
-    let kwargs = PyDict::new(value.py());
-    // Paths and the like are taken as their text.
-    kwargs.set_item("default", value.py().get_type::<pyo3::types::PyString>())?;
-    let text: String = value
-        .py()
-        .import("json")?
-        .call_method("dumps", (value,), Some(&kwargs))?
-        .extract()?;
-    serde_json::from_str(&text).map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 fn wrong(error: &ConfigError) -> PyErr {
@@ -71,7 +58,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> PyErr {
 }
 
 /// A path, or the same as a dict.
-fn read_config(config: &Bound<'_, PyAny>, ports: Option<Vec<String>>) -> PyResult<Config> {
+pub fn read_config(config: &Bound<'_, PyAny>, ports: Option<Vec<String>>) -> PyResult<Config> {
     let mut read = if config.is_instance_of::<PyDict>() {
         Config::from_json(&from_python(config)?).map_err(|error| wrong(&error))?
     } else {
@@ -87,7 +74,7 @@ fn read_config(config: &Bound<'_, PyAny>, ports: Option<Vec<String>>) -> PyResul
     Ok(read)
 }
 
-fn port_arguments(ports: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Vec<String>>> {
+pub fn port_arguments(ports: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Vec<String>>> {
     let Some(ports) = ports else { return Ok(None) };
     if let Ok(map) = ports.cast::<PyDict>() {
         let argument = |(name, what): (Bound<'_, PyAny>, Bound<'_, PyAny>)| {
@@ -280,6 +267,14 @@ fn check_config(
     Ok(config.check().iter().map(ToString::to_string).collect())
 }
 
+/// A configuration as a tree, with its defaults, in the notation of the file.
+#[pyfunction]
+#[pyo3(name = "read_config", signature = (config, ports=None))]
+fn config_tree(config: &Bound<'_, PyAny>, ports: Option<&Bound<'_, PyAny>>) -> PyResult<Py<PyAny>> {
+    let read = read_config(config, port_arguments(ports)?)?;
+    to_python(config.py(), &read.to_json())
+}
+
 /// The JSON Schema of a configuration, as text.
 #[pyfunction]
 fn config_schema() -> String {
@@ -317,10 +312,8 @@ fn ask(socket: &Path, request: &Value) -> PyResult<Value> {
     let lost = |error: mvmp_wire::channel::ChannelError| {
         crate::errors::ConnectError::new_err(error.to_string())
     };
-    mvmp_wire::channel::send(&peer, request, &[]).map_err(lost)?;
-    mvmp_wire::channel::receive::<Value>(&peer)
-        .map(|(reply, _)| reply)
-        .map_err(lost)
+    mvmp_wire::long::send(&peer, request).map_err(lost)?;
+    mvmp_wire::long::receive(&peer).map_err(lost)
 }
 
 /// What `mvmp doctor` can know without starting DPDK.

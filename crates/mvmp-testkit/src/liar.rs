@@ -170,6 +170,7 @@ impl LyingNf {
             tx: None,
             rule: None,
             ring: None,
+            define: None,
         });
         let (opened, fds) = self.hear_until("opened", |message| {
             matches!(

@@ -4,7 +4,9 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use etherparse::PacketBuilder;
-use mvmp_wire::packet::{Headers, Link, parse, parse_into};
+use mvmp_wire::packet::{
+    Headers, LayerSet, Link, Stack, TunnelPorts, parse, parse_into, walk_stack,
+};
 
 const BURST: u64 = 32;
 
@@ -96,5 +98,70 @@ fn parsing(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, parsing);
+/// A user's frame within the outer headers of a tunnel: `behind` follows the outer IPv4 header.
+fn tunnelled(inner: Vec<u8>, protocol: u8, behind: &[u8]) -> Vec<u8> {
+    let length = (20 + behind.len() + inner.len()) as u16;
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0];
+    frame.extend(length.to_be_bytes());
+    frame.extend([
+        0, 0, 0x40, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 7,
+    ]);
+    frame.extend(behind);
+    frame.extend(inner);
+    frame
+}
+
+fn vxlan(flow: u8) -> Vec<u8> {
+    let inner = udp4(flow);
+    let [high, low] = (16 + inner.len() as u16).to_be_bytes();
+    let behind = [
+        0xc0, flow, 0x12, 0xb5, high, low, 0, 0, 8, 0, 0, 0, 0, 0, 42, 0,
+    ];
+    tunnelled(inner, 17, &behind)
+}
+
+fn gre(flow: u8) -> Vec<u8> {
+    tunnelled(udp4(flow).split_off(14), 47, &[0, 0, 8, 0])
+}
+
+fn qinq(flow: u8) -> Vec<u8> {
+    let mut frame = udp4(flow);
+    frame.splice(12..12, [0x88, 0xa8, 0, 7, 0x81, 0, 0, 42]);
+    frame
+}
+
+fn walking(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("walk_stack");
+    group.throughput(Throughput::Elements(BURST));
+    let ports = TunnelPorts::default();
+    let mut stacks = [Stack::default(); BURST as usize];
+    let shapes: [(&str, Vec<Vec<u8>>); 6] = [
+        ("udp4", burst(udp4)),
+        ("tcp4", burst(tcp4)),
+        ("tcp6", burst(tcp6)),
+        ("qinq", burst(qinq)),
+        ("vxlan", burst(vxlan)),
+        ("gre", burst(gre)),
+    ];
+    for (name, frames) in &shapes {
+        group.bench_function(*name, |bencher| {
+            bencher.iter(|| {
+                for (frame, stack) in black_box(frames).iter().zip(&mut stacks) {
+                    walk_stack(frame, Link::Ethernet, &ports, stack);
+                }
+                black_box(&mut stacks);
+            });
+        });
+        group.bench_function(format!("{name}, view of all"), |bencher| {
+            bencher.iter(|| {
+                for stack in black_box(&stacks) {
+                    black_box(stack.view(LayerSet::AUTO));
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, parsing, walking);
 criterion_main!(benches);

@@ -43,6 +43,15 @@ pub fn send<M: Serialize>(
 ) -> Result<(), ChannelError> {
     let text =
         serde_json::to_vec(message).map_err(|error| ChannelError::Malformed(error.to_string()))?;
+    send_text(socket, &text, fds)
+}
+
+/// Sends a message that is text already.
+pub(crate) fn send_text(
+    socket: impl AsFd,
+    text: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> Result<(), ChannelError> {
     if text.len() > MAX_MESSAGE_BYTES || fds.len() > MAX_MESSAGE_FDS {
         return Err(ChannelError::Malformed(format!(
             "{} bytes with {} descriptors are too much",
@@ -57,7 +66,7 @@ pub fn send<M: Serialize>(
     }
     match rustix::net::sendmsg(
         socket,
-        &[IoSlice::new(&text)],
+        &[IoSlice::new(text)],
         &mut ancillary,
         SendFlags::NOSIGNAL,
     ) {

@@ -11,6 +11,9 @@
 /// No particular input port: the record's own counts.
 pub const ANY_PORT: u16 = u16::MAX;
 
+/// Bit of `arg` on the way down: the packet goes out of a port (0: it came in). The other seven are the `Link`.
+pub const ARG_OUTBOUND: u8 = 0x80;
+
 /// What an NF asks for with a descriptor that it returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -68,7 +71,8 @@ pub struct Descriptor {
     pub hop: u8,
     /// An [`Op`], raw: the peer may have written anything.
     pub op: u8,
-    /// On the way up: the sender's handle number, or the release reason. Down: `Link` of the first byte.
+    /// On the way up: the sender's handle number, or the release reason. Down: `Link` of the
+    /// first byte, and [`ARG_OUTBOUND`].
     pub arg: u8,
 }
 

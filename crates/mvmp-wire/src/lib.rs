@@ -19,6 +19,8 @@
 pub mod channel;
 pub mod descriptor;
 #[cfg(not(loom))]
+pub mod long;
+#[cfg(not(loom))]
 pub mod memory;
 pub mod message;
 pub mod packet;

@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::packet::TunnelPorts;
+
 /// The largest control message, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
@@ -48,6 +50,10 @@ pub enum ToPlatform {
         /// Rx ring slots; absent: the platform's default.
         #[serde(default)]
         ring: Option<u32>,
+        /// The device itself, as the table of the configuration file: it is the NF's own, and lives
+        /// as long as the handle is open. `device` is its name among those of this NF.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        define: Option<serde_json::Value>,
     },
     /// Closes a handle.
     Close {
@@ -95,6 +101,33 @@ pub struct LaneGeometry {
     pub ring_slots: u32,
 }
 
+/// UDP destination ports by which the platform knows tunnels; NFs look for the same ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunnelPortLists {
+    /// VXLAN.
+    pub vxlan: Vec<u16>,
+    /// GENEVE.
+    pub geneve: Vec<u16>,
+    /// GTP-U.
+    pub gtpu: Vec<u16>,
+}
+
+impl Default for TunnelPortLists {
+    fn default() -> Self {
+        Self {
+            vxlan: TunnelPorts::VXLAN.into(),
+            geneve: TunnelPorts::GENEVE.into(),
+            gtpu: TunnelPorts::GTPU.into(),
+        }
+    }
+}
+
+impl From<&TunnelPortLists> for TunnelPorts {
+    fn from(lists: &TunnelPortLists) -> Self {
+        Self::new(&lists.vxlan, &lists.geneve, &lists.gtpu)
+    }
+}
+
 /// A port of a device, as its NFs see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortFacts {
@@ -128,6 +161,9 @@ pub enum FromPlatform {
         private_bytes: u64,
         /// All sources are lossless captures: sending waits instead of dropping.
         lossless: bool,
+        /// By which UDP ports tunnels are known.
+        #[serde(default)]
+        tunnel_ports: TunnelPortLists,
     },
     /// What was mapped last is in use from now on.
     Ready {

@@ -87,11 +87,7 @@ impl Record {
             in_port: w2 as u16,
             offset: (w2 >> 16) as u16,
             length: (w2 >> 32) as u16,
-            link: match (w2 >> 48) as u8 {
-                4 => Link::Ipv4,
-                6 => Link::Ipv6,
-                _ => Link::Ethernet,
-            },
+            link: Link::from_bits((w2 >> 48) as u8),
             flags: (w2 >> 56) as u8,
             layers: [
                 Layer(w3 as u16),

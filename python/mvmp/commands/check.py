@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from mvmp.commands import table1
 from mvmp.commands.output import add_output_option, print_json
 from mvmp.commands.up import add_port_option, replaced_ports
 
@@ -17,13 +18,18 @@ def configure(commands: Any) -> None:
         description="Reads FILE as `mvmp up` would, but starts nothing. Exit code 1: it cannot be used.",
     )
     parser.add_argument("file", metavar="FILE", help="the configuration (TOML)")
+    parser.add_argument(
+        "--policies",
+        action="store_true",
+        help="show its policies as a table of ports and devices, instead of warnings",
+    )
     add_port_option(parser)
     add_output_option(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints warnings and a verdict."""
+    """Prints warnings and a verdict, or the policies."""
     import mvmp
     from mvmp import _mvmp
 
@@ -36,6 +42,9 @@ def run(args: argparse.Namespace) -> int:
         why = error.strerror if isinstance(error, OSError) else str(error)
         print_json({"file": args.file, "ok": False, "error": why, "warnings": []})
         return 1
+    if args.policies:
+        table1.show(_mvmp.read_config(args.file, ports), args)
+        return 0
     if args.output == "json":
         print_json({"file": args.file, "ok": True, "warnings": warnings})
         return 0

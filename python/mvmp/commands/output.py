@@ -59,19 +59,22 @@ def is_number(value: object) -> bool:
 
 
 def plain_table(table: Table) -> str:
-    """The table with columns as wide as they need to be, for pipes and files."""
-    texts = [[cell_text(value) for value in row] for row in table.rows]
-    widths = [max(len(line[i]) for line in [list(table.columns), *texts]) for i in range(len(table.columns))]
-    right = [
-        bool(table.rows) and all(is_number(row[i]) for row in table.rows) for i in range(len(table.columns))
+    """The table with columns as wide as needed, for pipes and files; cells may have several lines."""
+    columns = range(len(table.columns))
+    cells = [
+        [text.splitlines() or [""] for text in map(cell_text, row)] for row in [table.columns, *table.rows]
     ]
+    widths = [max(len(line) for row in cells for line in row[i]) for i in columns]
+    right = [bool(table.rows) and all(is_number(row[i]) for row in table.rows) for i in columns]
     lines = [table.title]
-    for line in [list(table.columns), *texts]:
-        cells = (
-            text.rjust(width) if to_right else text.ljust(width)
-            for text, width, to_right in zip(line, widths, right, strict=True)
-        )
-        lines.append(("  " + "  ".join(cells)).rstrip())
+    for row in cells:
+        for height in range(max(map(len, row))):
+            texts = [cell[height] if height < len(cell) else "" for cell in row]
+            line = (
+                text.rjust(width) if to_right else text.ljust(width)
+                for text, width, to_right in zip(texts, widths, right, strict=True)
+            )
+            lines.append(("  " + "  ".join(line)).rstrip())
     return "\n".join(lines)
 
 

@@ -10,6 +10,14 @@ from typing import Any
 from mvmp.commands.output import CommandError
 
 
+class Refused(CommandError):
+    """The platform said no; `reply` is what it said."""
+
+    def __init__(self, reply: dict[str, Any]) -> None:
+        super().__init__(str(reply.get("message") or reply.get("error") or reply))
+        self.reply = reply
+
+
 def add_socket_option(parser: argparse.ArgumentParser) -> None:
     """Adds `--socket PATH`."""
     parser.add_argument(
@@ -41,7 +49,8 @@ def ask(socket: str, request: dict[str, Any]) -> dict[str, Any]:
     """One request and its reply.
 
     Raises:
-        CommandError: Nobody listens there, or the platform refused.
+        CommandError: Nobody listens there.
+        Refused: The platform refused.
     """
     import mvmp
     from mvmp import _mvmp
@@ -52,6 +61,6 @@ def ask(socket: str, request: dict[str, Any]) -> dict[str, Any]:
         raise CommandError(
             f"no platform answers at {socket}: {error}; start one with `mvmp up FILE`"
         ) from None
-    if reply.get("type") == "error":
-        raise CommandError(str(reply.get("message", reply)))
+    if reply.get("type") == "error" or "error" in reply:
+        raise Refused(reply)
     return reply

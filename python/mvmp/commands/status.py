@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any
 
+from mvmp.commands import table1
 from mvmp.commands.output import Table, add_output_option, drops_text, print_json, print_tables
 from mvmp.commands.platform_socket import add_socket_option, ask, socket_of
 
@@ -21,6 +22,11 @@ def configure(commands: Any) -> None:
         description="Shows what a running platform counts: ports, handles, pools, every drop by its name.",
     )
     add_socket_option(parser)
+    parser.add_argument(
+        "--policies",
+        action="store_true",
+        help="show the policies that hold, as a table of ports and devices, instead of the counters",
+    )
     parser.add_argument("--watch", action="store_true", help="show it again and again, until Ctrl-C")
     parser.add_argument(
         "-n", "--interval", type=float, default=1.0, metavar="S", help="with --watch (default: 1 s)"
@@ -30,8 +36,12 @@ def configure(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Shows the counters once, or until Ctrl-C."""
+    """Shows the counters once, or until Ctrl-C; or the policies."""
     socket = socket_of(args)
+    if args.policies:
+        config: dict[str, Any] = ask(socket, {"type": "config"})["config"]
+        table1.show(config, args)
+        return 0
     if not args.watch:
         show(fetch(socket), args)
         return 0

@@ -64,6 +64,11 @@ impl Admission {
         }
     }
 
+    /// There are so many doors of NFs now.
+    pub fn resize(&mut self, doors: usize) {
+        self.of_a_door = Self::new(doors).of_a_door;
+    }
+
     /// Whether connections are accepted now.
     pub fn is_open(&self) -> bool {
         self.closed_until

@@ -3,6 +3,7 @@
 //! Called by `serve` with what NFs ask and workers report. Invariant: a slot is free only when
 //! every worker that had it has swept its column.
 
+use std::hash::{Hash, Hasher};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,12 +17,13 @@ use mvmp_wire::ring::Producer;
 use mvmp_wire::wake::Waker;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::authorize::{self, Refusal};
+use super::authorize::Refusal;
 use super::handshake::{clone_failed, sealed_region, trouble};
-use super::session::{Handle, HandlePhase, LaneEntry, Phase};
-use super::state::Control;
+use super::session::{Handle, HandlePhase, LaneEntry, Phase, Session};
+use super::state::{Control, PoolEntry};
 use crate::counters::HandleCounters;
 use crate::worker::Command;
+use crate::worker::device::Seat;
 use crate::worker::lane::Lane;
 
 impl Control {
@@ -48,22 +50,36 @@ impl Control {
                 "open comes after hello and mapped",
             ));
         }
-        let name = &request.device;
-        let device = self
-            .devices
-            .iter()
-            .position(|device| device.name == *name)
-            .ok_or_else(|| {
-                let known: Vec<&str> = self
-                    .devices
-                    .iter()
-                    .map(|device| device.name.as_str())
-                    .collect();
-                Refusal::new(ErrorCode::Config, format!("there is no device `{name}`"))
-                    .hint(format!("there is: {}", known.join(", ")))
-            })?;
-        let (rx, tx) =
-            authorize::rights(&self.config, &session.role, name, request.rx, request.tx)?;
+        let device = match &request.define {
+            Some(table) => self.define(nf, &request.device, table)?,
+            None => self.find_device(&request.device)?,
+        };
+        let opened = self.try_open_device(nf, device, request);
+        if opened.is_err() {
+            self.forget_own_device(device);
+        }
+        opened
+    }
+
+    fn find_device(&self, name: &str) -> Result<usize, Refusal> {
+        self.device_number(name).ok_or_else(|| {
+            let known = self.devices.iter().filter(|device| !device.gone);
+            let known: Vec<&str> = known.map(|device| device.name.as_str()).collect();
+            Refusal::new(ErrorCode::Config, format!("there is no device `{name}`"))
+                .hint(format!("there is: {}", known.join(", ")))
+        })
+    }
+
+    fn try_open_device(
+        &mut self,
+        nf: u32,
+        device: usize,
+        request: &OpenRequest,
+    ) -> Result<(), Refusal> {
+        let Some(session) = self.sessions.get(&nf) else {
+            return Ok(());
+        };
+        let (rx, tx) = self.rights(session, device, request.rx, request.tx)?;
         let matcher = compile(request.rule.as_deref())?;
         let ring_slots = ring_slots(request.ring.unwrap_or(self.config.platform.ring_slots))?;
         let handle = (0..MAX_HANDLES as u8).find(|handle| !session.handles.contains_key(handle));
@@ -109,9 +125,15 @@ impl Control {
         let Some(session) = self.sessions.get(&new.nf) else {
             return Ok(());
         };
+        let seat = self.seat(session, new.device);
         let mut pools = Vec::new();
+        let reached = if new.rx {
+            self.pools_of(new.device, &session.role)
+        } else {
+            0
+        };
         for pool in &self.pools {
-            if receives.contains(&pool.worker) && session.known_pools & (1 << pool.id) == 0 {
+            if (reached & !session.known_pools) & (1 << pool.id) != 0 {
                 fds.push(pool.pool.fd().try_clone_to_owned().map_err(clone_failed)?);
                 fds.push(pool.records.try_clone().map_err(clone_failed)?);
                 pools.push(PoolGeometry {
@@ -155,6 +177,10 @@ impl Control {
                 device: new.device,
                 tx: new.tx,
                 matcher: new.matcher.clone(),
+                narrowed: 0,
+                closing: false,
+                mapped: 0,
+                seat: seat.clone(),
                 ring: Producer::new(new.ring_slots),
                 down,
                 up: session.shares[worker].up.clone(),
@@ -196,9 +222,46 @@ impl Control {
                 ended: false,
                 died: false,
                 stuck: false,
+                pools: reached,
             },
         );
         Ok(())
+    }
+
+    /// The place in a group that an NF has on a device, if its role is in one.
+    pub(super) fn seat(&self, session: &Session, device: usize) -> Option<Seat> {
+        let name = &self.devices[device].name;
+        let groups = &self.config.nf(&session.role)?.groups;
+        let (_, group) = groups.iter().find(|(device, _)| device == name)?;
+        let mut hasher = std::hash::DefaultHasher::new();
+        session.name().hash(&mut hasher);
+        Some(Seat {
+            group: group.clone(),
+            identity: hasher.finish(),
+        })
+    }
+
+    /// The pools whose packets can reach an NF by this device, a bit for each. It maps no others.
+    fn pools_of(&self, device: usize, role: &str) -> u64 {
+        let own = &self.devices[device].ports;
+        let domains = self.config.domains();
+        let by_nfs: Vec<usize> = match self.config.nfs.iter().position(|nf| nf.name == role) {
+            Some(role) if self.is_fed_by_nfs(device) => self
+                .config
+                .reach()
+                .swap_remove(role)
+                .into_iter()
+                .flat_map(|domain| &domains[domain].ports)
+                .filter_map(|&port| self.port_number(&self.config.ports[port].name))
+                .collect(),
+            _ => Vec::new(),
+        };
+        let reaches = |pool: &&PoolEntry| {
+            let feeds = |port| own.contains(port) || by_nfs.contains(port);
+            self.config.platform.open || pool.ports.is_empty() || pool.ports.iter().any(feeds)
+        };
+        let reached = self.pools.iter().filter(reaches);
+        reached.fold(0, |bits, pool| bits | 1 << pool.id)
     }
 
     /// Where a handle has lanes: where it receives first; who may send needs one on every worker,
@@ -248,8 +311,18 @@ impl Control {
         let HandlePhase::Mapping(lanes) = std::mem::replace(&mut handle.phase, attaching) else {
             return;
         };
-        for (worker, lane) in lanes {
+        let Some(session) = self.sessions.get_mut(&nf) else {
+            return;
+        };
+        let handle = session.handles.get(&number);
+        session.mapped_pools |= handle.map_or(0, |handle| handle.pools);
+        let pools = session.mapped_pools;
+        for (worker, mut lane) in lanes {
+            lane.mapped = pools;
             self.workers[worker].tell(Command::Attach(lane));
+        }
+        for worker in &self.workers {
+            worker.tell(Command::Mapped { nf, pools });
         }
     }
 
@@ -383,12 +456,14 @@ impl Control {
                 session.say(&FromPlatform::Closed { handle: number }, &[]);
             }
         }
+        let device = handle.device;
         let key = (
             session.role.clone(),
             self.devices[handle.device].name.clone(),
         );
         let leaving = session.is_leaving() && session.handles.is_empty();
         self.keep_books(key, &handle);
+        self.forget_own_device(device);
         if leaving {
             self.forget(nf);
         }
@@ -402,6 +477,7 @@ pub struct OpenRequest {
     pub tx: Option<bool>,
     pub rule: Option<String>,
     pub ring: Option<u32>,
+    pub define: Option<serde_json::Value>,
 }
 
 struct NewHandle {
@@ -415,8 +491,24 @@ struct NewHandle {
     ring_slots: u32,
 }
 
+/// Whether a rule would be compiled by libpcap, which may look names up, and block, meanwhile.
+pub(super) fn is_libpcaps(rule: &str) -> bool {
+    rule.trim_start().starts_with("pcap:")
+}
+
+/// What an NF hears that would have libpcap compile something on the control thread.
+pub(super) fn of_libpcap() -> Refusal {
+    let message = "`pcap:` rules stand in the configuration only: libpcap may look names up, and nobody is to wait for that";
+    let hint =
+        "write it in `receive` of a device, or use `burst.match(policy)`, or our own dialect";
+    Refusal::new(ErrorCode::Policy, message).hint(hint)
+}
+
 fn compile(rule: Option<&str>) -> Result<Option<Arc<Matcher>>, Refusal> {
     let Some(text) = rule else { return Ok(None) };
+    if is_libpcaps(text) {
+        return Err(of_libpcap());
+    }
     match Rule::parse(text) {
         Ok(rule) => Ok(Some(Arc::new(rule.compile())).filter(|matcher| !matcher.is_all())),
         Err(error) => Err(Refusal {

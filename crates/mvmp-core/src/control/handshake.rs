@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mvmp_wire::memory::{self, Access, Mapping, MemoryError, Sealed};
-use mvmp_wire::message::{ErrorCode, FromPlatform, WorkerGeometry};
+use mvmp_wire::message::{ErrorCode, FromPlatform, TunnelPortLists, WorkerGeometry};
 use mvmp_wire::region::{STATUS_BYTES, StatusRegion, UpRegion};
 use mvmp_wire::ring::Consumer;
 use mvmp_wire::{MAX_HANDLES, PROTOCOL_VERSION};
@@ -230,6 +230,12 @@ impl Control {
         fds.push(private_fd.try_clone().map_err(clone_failed)?);
         unsealed.push((private_fd, Arc::clone(&private)));
         let (lossless, workers) = (self.lossless, self.workers.len());
+        let ports = &self.config.platform.tunnel_ports;
+        let tunnel_ports = TunnelPortLists {
+            vxlan: ports.vxlan.clone(),
+            geneve: ports.geneve.clone(),
+            gtpu: ports.gtpu.clone(),
+        };
         let Some(session) = self.sessions.get_mut(&nf) else {
             return Ok(());
         };
@@ -246,6 +252,7 @@ impl Control {
             workers: vec![WorkerGeometry { return_slots }; workers],
             private_bytes,
             lossless,
+            tunnel_ports,
         };
         session.say(&welcome, &fds.iter().map(AsFd::as_fd).collect::<Vec<_>>());
         Ok(())

@@ -8,18 +8,24 @@
 //! never used before its seals are on; a slot is free only when every worker has swept it.
 
 mod admission;
+mod apply;
 mod authorize;
 mod handles;
 mod handshake;
+mod links;
 mod operator;
+mod own_devices;
+mod reconfigure;
 mod serve;
 mod session;
 mod sockets;
 mod state;
 mod stats;
 mod stream;
+mod trace;
 
 pub use admission::Connections;
+pub use links::LinkSource;
 pub use serve::{Request, run};
 pub use sockets::Sockets;
 pub use state::{Control, DeviceEntry, PoolEntry, PortEntry, Reclaims, WorkerEntry};

@@ -1,12 +1,16 @@
-//! The operator's socket: status, stop, ports. One JSON request, one JSON reply, any number of times.
+//! The operator's socket: status, stop, ports, policies. One JSON request, one JSON reply, any number
+//! of times; both may be [long](mvmp_wire::long).
 
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
-use mvmp_wire::channel::{self as datagram, ChannelError};
+use mvmp_wire::channel::ChannelError;
+use mvmp_wire::long;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::apply::Wanted;
+use super::sockets::Sockets;
 use super::state::Control;
 
 /// What an operator can ask.
@@ -16,8 +20,24 @@ enum Ask {
     Ping,
     Status,
     Stop,
-    AddPort { name: String, spec: Value },
-    RemovePort { name: String },
+    AddPort {
+        name: String,
+        spec: Value,
+    },
+    RemovePort {
+        name: String,
+    },
+    /// Trace the next packets of a device; 0 ends it.
+    Trace {
+        device: String,
+        count: u32,
+    },
+    /// What was traced since the last time.
+    Traced,
+    /// The configuration that holds now.
+    Config,
+    /// Another configuration; what is different is carried out, or told.
+    Apply(Wanted),
 }
 
 struct Operator {
@@ -48,13 +68,14 @@ impl Operators {
     }
 
     /// Answers whatever was asked; forgets who has gone.
-    pub fn serve(&mut self, control: &mut Control) {
-        self.0.retain_mut(|operator| operator.serve(control));
+    pub fn serve(&mut self, control: &mut Control, sockets: &mut Sockets) {
+        self.0
+            .retain_mut(|operator| operator.serve(control, sockets));
     }
 }
 
 impl Operator {
-    fn serve(&mut self, control: &mut Control) -> bool {
+    fn serve(&mut self, control: &mut Control, sockets: &mut Sockets) -> bool {
         if let Some(pending) = &self.pending {
             match pending.try_recv() {
                 Ok(outcome) => {
@@ -65,9 +86,9 @@ impl Operator {
                 Err(TryRecvError::Disconnected) => self.pending = None,
             }
         }
-        match datagram::receive::<Value>(&self.socket) {
-            Ok((ask, _fds)) => match serde_json::from_value::<Ask>(ask) {
-                Ok(ask) => self.obey(ask, control),
+        match long::receive::<Value>(&self.socket) {
+            Ok(ask) => match serde_json::from_value::<Ask>(ask) {
+                Ok(ask) => self.obey(ask, control, sockets),
                 Err(error) => self.reply(&json!({"error": format!("not a request: {error}")})),
             },
             Err(ChannelError::WouldBlock) => true,
@@ -76,7 +97,7 @@ impl Operator {
         }
     }
 
-    fn obey(&mut self, ask: Ask, control: &mut Control) -> bool {
+    fn obey(&mut self, ask: Ask, control: &mut Control, sockets: &mut Sockets) -> bool {
         match ask {
             Ask::Ping => self.reply(&json!({"ok": true, "version": env!("CARGO_PKG_VERSION")})),
             Ask::Status => self.reply(&control.stats()),
@@ -91,14 +112,21 @@ impl Operator {
                 control.remove_port(&name, done);
                 true
             }
+            Ask::Trace { device, count } => self.reply(&said(control.begin_trace(&device, count))),
+            Ask::Traced => self.reply(&control.traced()),
+            Ask::Config => {
+                let config = control.config.to_json();
+                self.reply(&json!({"type": "config", "config": config}))
+            }
+            Ask::Apply(wanted) => self.reply(&control.apply(&wanted, sockets)),
         }
     }
 
     fn reply(&self, reply: &Value) -> bool {
-        match datagram::send(&self.socket, reply, &[]) {
+        match long::send(&self.socket, reply) {
             Ok(()) => true,
             Err(ChannelError::Malformed(what)) => {
-                let _ = datagram::send(&self.socket, &json!({"error": what}), &[]);
+                let _ = long::send(&self.socket, &json!({"error": what}));
                 true
             }
             Err(_) => false,

@@ -64,7 +64,7 @@ pub fn is_readable(fd: impl AsFd) -> bool {
 /// Serves until it is told to stop. `bell` is written after each request and worker's event.
 pub fn run(
     mut control: Control,
-    sockets: Sockets,
+    mut sockets: Sockets,
     requests: &Receiver<Request>,
     events: &Receiver<Event>,
     bell: &OwnedFd,
@@ -81,7 +81,8 @@ pub fn run(
             control.hear(event);
         }
         admission.admit(&mut control, &sockets, &mut operators);
-        operators.serve(&mut control);
+        operators.serve(&mut control, &mut sockets);
+        admission.resize(sockets.doors());
         if ready {
             control.read_sessions();
         }
@@ -219,6 +220,7 @@ impl Control {
                 tx,
                 rule,
                 ring,
+                define,
             } => self.open(
                 nf,
                 OpenRequest {
@@ -227,6 +229,7 @@ impl Control {
                     tx,
                     rule,
                     ring,
+                    define,
                 },
             ),
             ToPlatform::Close { handle } => self.close_handle(nf, handle, true, false),
@@ -277,6 +280,7 @@ impl Control {
                 }
                 self.leave(nf, "it broke the protocol");
             }
+            Event::Traced(step) => self.note_step(*step),
             Event::PortFault { port, what } => {
                 let entry = &mut self.ports[port as usize];
                 tracing::error!(port = entry.spec.name, what, "a capture file failed");
@@ -316,6 +320,7 @@ impl Control {
                 .values_mut()
                 .for_each(|session| session.last_alive = Instant::now());
         }
+        self.watch_links();
         // Who waits for an instance has a deadline of its own.
         let judged = |session: &&Session| {
             !matches!(session.phase, Phase::Leaving { .. } | Phase::Waiting { .. })

@@ -78,6 +78,8 @@ pub struct Handle {
     pub ended: bool,
     pub died: bool,
     pub stuck: bool,
+    /// Pools that are announced with it, a bit for each.
+    pub pools: u64,
 }
 
 /// A lane, seen from control.
@@ -103,7 +105,10 @@ pub struct Session {
     pub phase: Phase,
     pub last_alive: Instant,
     pub handles: BTreeMap<u8, Handle>,
+    /// Pools that it was handed, a bit for each.
     pub known_pools: u64,
+    /// Pools that it has acknowledged, a bit for each.
+    pub mapped_pools: u64,
     pub shares: Vec<Share>,
     pub quarantined: Option<String>,
 }
@@ -124,6 +129,7 @@ impl Session {
             last_alive: Instant::now(),
             handles: BTreeMap::new(),
             known_pools: 0,
+            mapped_pools: 0,
             shares: Vec::new(),
             quarantined: None,
         }

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use mvmp_policy::Config;
+use mvmp_policy::config::NfSpec;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -94,6 +95,8 @@ fn refuse_if_alive(path: &Path) -> io::Result<()> {
 /// All of them.
 pub struct Sockets {
     pub listeners: Vec<Listener>,
+    /// Where the roles' directories are.
+    roles: PathBuf,
     directories: Vec<PathBuf>,
 }
 
@@ -109,6 +112,7 @@ impl Sockets {
             .unwrap_or(Path::new("."));
         let mut sockets = Self {
             listeners: Vec::new(),
+            roles: folder.join("nf"),
             directories: Vec::new(),
         };
         let at = |path: &Path| {
@@ -122,22 +126,39 @@ impl Sockets {
         // The operator's first: two platforms on one path must not both get as far as the shared one.
         sockets.add(operator, Door::Operator, 0o600)?;
         sockets.add(path.to_owned(), Door::Shared, 0o666)?;
-        let roles = folder.join("nf");
         for nf in &config.nfs {
-            let own = roles.join(&nf.name);
-            if !own.exists() {
-                std::fs::create_dir_all(&own).map_err(at(&own))?;
-                sockets.directories.push(own.clone());
-            }
-            std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o700))
-                .map_err(at(&own))?;
-            sockets.add(own.join("mvmp.sock"), Door::Role(nf.name.clone()), 0o666)?;
-            if let Some(uid) = nf.uid {
-                std::os::unix::fs::chown(&own, Some(uid), None).map_err(at(&own))?;
-            }
+            sockets.open_role(nf)?;
         }
-        sockets.directories.push(roles);
         Ok(sockets)
+    }
+
+    /// Binds a role's own socket.
+    ///
+    /// # Errors
+    /// The path that failed and why.
+    pub fn open_role(&mut self, nf: &NfSpec) -> Result<(), (PathBuf, io::Error)> {
+        let own = self.roles.join(&nf.name);
+        let at = |error| (own.clone(), error);
+        if !own.exists() {
+            std::fs::create_dir_all(&own).map_err(at)?;
+            self.directories.push(own.clone());
+        }
+        std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o700)).map_err(at)?;
+        self.add(own.join("mvmp.sock"), Door::Role(nf.name.clone()), 0o666)?;
+        match nf.uid {
+            Some(uid) => std::os::unix::fs::chown(&own, Some(uid), None).map_err(at),
+            None => Ok(()),
+        }
+    }
+
+    /// Closes the sockets of roles that are gone.
+    pub fn close_roles(&mut self, roles: &[String]) {
+        let is_gone = |door: &Door| matches!(door, Door::Role(role) if roles.contains(role));
+        self.listeners.retain(|listener| !is_gone(&listener.door));
+        for role in roles {
+            // A directory that somebody else uses too stays.
+            let _ = std::fs::remove_dir(self.roles.join(role));
+        }
     }
 
     /// How many doors of NFs there are.
@@ -160,5 +181,6 @@ impl Drop for Sockets {
         self.directories
             .iter()
             .for_each(|directory| drop(std::fs::remove_dir(directory)));
+        let _ = std::fs::remove_dir(&self.roles);
     }
 }

@@ -12,10 +12,13 @@ use mvmp_policy::config::PortSpec;
 use serde_json::Value;
 
 use super::admission::Connections;
+use super::links::LinkSource;
 use super::session::Session;
+use super::trace::Trace;
 use crate::counters::{PoolCounters, PortCounters, WorkerCounters};
 use crate::dpdk::Pool;
-use crate::worker::{Command, Device};
+use crate::worker::Command;
+use crate::worker::device::Device;
 
 /// One worker, seen from control.
 pub struct WorkerEntry {
@@ -59,6 +62,9 @@ pub struct PortEntry {
     pub mtu: u32,
     /// What was changed on the interface, what could not be had.
     pub notes: Vec<String>,
+    /// Who knows whether it has a link, and whether it had one at the last look.
+    pub link: LinkSource,
+    pub link_up: bool,
     /// A capture that has begun to play.
     pub started: bool,
     /// Who asked for its removal.
@@ -66,6 +72,24 @@ pub struct PortEntry {
 }
 
 impl PortEntry {
+    /// A port that is not there yet.
+    pub fn new(spec: PortSpec, worker: usize, pool: usize) -> Self {
+        Self {
+            mtu: crate::platform::ports::max_frame(&spec).saturating_sub(22),
+            spec,
+            worker,
+            pool,
+            counters: Arc::default(),
+            present: false,
+            mac: None,
+            notes: Vec::new(),
+            link: LinkSource::Always,
+            link_up: true,
+            started: false,
+            removing: None,
+        }
+    }
+
     /// It plays a file.
     pub fn plays(&self) -> bool {
         self.present
@@ -86,7 +110,12 @@ pub struct DeviceEntry {
     pub name: String,
     pub rootless: bool,
     pub ports: Vec<usize>,
+    /// Without its receivers, which workers know.
     pub device: Device,
+    /// The NF that has defined it for itself.
+    pub owner: Option<u32>,
+    /// The configuration does not name it any more; its number may be used again.
+    pub gone: bool,
 }
 
 /// What reclaiming has cost.
@@ -111,6 +140,8 @@ pub struct Control {
     pub workers: Vec<WorkerEntry>,
     pub ports: Vec<PortEntry>,
     pub devices: Vec<DeviceEntry>,
+    /// Who has defined which device for itself.
+    pub owners: BTreeMap<String, u32>,
     pub sessions: BTreeMap<u32, Session>,
     pub next_nf: u32,
     /// Which (NF, handle) has each slot.
@@ -119,9 +150,24 @@ pub struct Control {
     pub closed: BTreeMap<(String, String), Value>,
     pub reclaims: Reclaims,
     pub connections: Connections,
+    /// The trace that was asked for last.
+    pub trace: Trace,
     pub stopping: bool,
     /// When somebody last asked whether everything is drained.
     pub drain_asked: Option<Instant>,
     /// Consecutive ticks, since then, at which everything was seen drained.
     pub quiet_ticks: u32,
+}
+
+impl Control {
+    /// The number of the port with this name.
+    pub fn port_number(&self, name: &str) -> Option<usize> {
+        self.ports.iter().position(|port| port.spec.name == name)
+    }
+
+    /// The number of the device with this name.
+    pub fn device_number(&self, name: &str) -> Option<usize> {
+        let named = |device: &DeviceEntry| device.name == name && !device.gone;
+        self.devices.iter().position(named)
+    }
 }

@@ -53,8 +53,8 @@ impl Control {
             })).collect::<Vec<_>>(),
             "pools": self.pools.iter().map(|pool| self.pool_stats(pool)).collect::<Vec<_>>(),
             "ports": self.ports.iter().enumerate().map(|(number, port)| (port.spec.name.clone(), port_stats(number, port))).collect::<Map<_, _>>(),
-            "devices": self.devices.iter().map(|device| (device.name.clone(), json!({
-                "mode": if device.rootless { "rootless" } else if device.ports.len() == 1 { "direct" } else { "bridge" },
+            "devices": self.devices.iter().filter(|device| !device.gone).map(|device| (device.name.clone(), json!({
+                "mode": self.config.device(&device.name).map(|device| device.mode.as_str()),
                 "ports": device.ports.iter().map(|&port| self.ports[port].spec.name.clone()).collect::<Vec<_>>(),
             }))).collect::<Map<_, _>>(),
             "handles": handles,
@@ -197,10 +197,12 @@ fn port_stats(number: usize, port: &PortEntry) -> Value {
         "received": counters.received.get(),
         "bytes": counters.bytes.get(),
         "dispatched": counters.dispatched.get(),
+        "bypassed": counters.bypassed.get(),
         "drops": drops(&[&counters.drops]),
         "started": counters.started.get() == 1,
         "ended": port.ended(),
         "mtu": port.mtu,
+        "link": port.link_up,
         "notes": port.notes,
         "tx": {
             "accepted": counters.accepted.get(),

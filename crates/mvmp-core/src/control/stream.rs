@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use mvmp_policy::config::{OnStall, WaitFor};
+use mvmp_policy::config::{OnStall, Toward, WaitFor};
 
 use super::session::{Handle, HandlePhase, Phase, Session};
 use super::state::Control;
@@ -114,9 +114,9 @@ impl Control {
                     .iter()
                     .any(|&device| right(device).is_some_and(|right| right.rx))
                 {
-                    let sends = (0..self.devices.len()).filter(|&device| {
-                        self.devices[device].rootless && right(device).is_some_and(|right| right.tx)
-                    });
+                    let sends = (0..self.devices.len())
+                        .filter(|&device| right(device).is_some_and(|right| right.tx))
+                        .flat_map(|device| self.fed_by_sending(device));
                     reached.extend(sends.collect::<Vec<_>>());
                 }
             }
@@ -124,6 +124,19 @@ impl Control {
                 return reached;
             }
         }
+    }
+
+    /// The devices that receive what is sent over this one.
+    fn fed_by_sending(&self, device: usize) -> Vec<usize> {
+        if self.devices[device].rootless {
+            return vec![device];
+        }
+        let ports = &self.devices[device].ports;
+        let shares = |other: &usize| {
+            let of = &self.devices[*other].ports;
+            self.is_fed_by_nfs(*other) && of.iter().any(|port| ports.contains(port))
+        };
+        (0..self.devices.len()).filter(shares).collect()
     }
 
     fn roles_reached(&self, from: &[usize]) -> Vec<String> {
@@ -158,13 +171,14 @@ impl Control {
             .any(|session| spec.devices.iter().all(|right| has(session, &right.device)))
     }
 
-    /// Ends rootless handles when nothing can come to them any more (rule 12).
+    /// Ends the handles that NFs feed, rootless ones and those that receive what leaves by ports,
+    /// when nothing can come to them any more (rule 12).
     fn end_rootless(&mut self) {
         let waiting = |session: &&Session| {
             session
                 .handles
                 .values()
-                .any(|handle| self.devices[handle.device].rootless && handle.rx && !handle.ended)
+                .any(|handle| self.is_fed_by_nfs(handle.device) && handle.rx && !handle.ended)
         };
         if !self.sessions.values().any(|session| waiting(&session)) || self.shares_open() != 0 {
             return;
@@ -207,8 +221,11 @@ impl Control {
     /// Every port that can reach a rootless device is a capture at its end, and everyone who may send there has
     /// closed, or itself waits for a rootless end.
     fn has_run_dry(&self, device: usize) -> bool {
-        if !self.devices[device].rootless {
+        if !self.is_fed_by_nfs(device) {
             return false;
+        }
+        if !self.devices[device].rootless {
+            return self.has_sent_all(device);
         }
         let reaches = |number: &usize| {
             let own: Vec<usize> = (0..self.devices.len())
@@ -245,12 +262,43 @@ impl Control {
                 .all(|session| self.waits_for_rootless(session))
     }
 
+    /// What NFs send comes to it: it is rootless, or receives what leaves by its ports.
+    pub(super) fn is_fed_by_nfs(&self, device: usize) -> bool {
+        let outward = |cell: &mvmp_policy::config::Cell| {
+            cell.receive
+                .as_ref()
+                .is_some_and(|receive| receive.direction != Toward::In)
+        };
+        let entry = &self.devices[device];
+        let spec = self.config.device(&entry.name);
+        entry.rootless || spec.is_some_and(|spec| spec.cells.iter().any(outward))
+    }
+
+    /// For a device that receives what leaves by its ports: all captures are at their end, and
+    /// everyone who may send by those ports has closed, has been told of the end, or itself waits.
+    fn has_sent_all(&self, device: usize) -> bool {
+        let ports = &self.devices[device].ports;
+        let mut playing = self.ports.iter().filter(|port| port.plays()).peekable();
+        let sends_there = |handle: &Handle| {
+            let of = &self.devices[handle.device].ports;
+            handle.device != device && handle.tx && of.iter().any(|port| ports.contains(port))
+        };
+        let may_send = |session: &&Session| session.handles.values().any(sends_there);
+        let is_quiet = |session: &Session| {
+            let done = |handle: &Handle| !handle.rx || handle.ended;
+            session.handles.values().all(done) || self.waits_for_rootless(session)
+        };
+        playing.peek().is_some()
+            && playing.all(|port| port.started && port.ended())
+            && self.sessions.values().filter(may_send).all(is_quiet)
+    }
+
     /// An NF that sleeps on all lanes of its rootless handles, and has nothing else to receive.
     fn waits_for_rootless(&self, session: &Session) -> bool {
         let mut rootless = session
             .handles
             .iter()
-            .filter(|(_, handle)| handle.rx && self.devices[handle.device].rootless)
+            .filter(|(_, handle)| handle.rx && self.is_fed_by_nfs(handle.device))
             .peekable();
         rootless.peek().is_some()
             && rootless.all(|(&number, handle)| {

@@ -200,12 +200,7 @@ impl EthPort {
 
     /// Whether the link is up now.
     pub fn link_up(&self) -> bool {
-        // SAFETY: the port exists; a link is plain words, all written when 0 is returned.
-        unsafe {
-            let mut link = MaybeUninit::zeroed().assume_init();
-            dpdk_sys::rte_eth_link_get_nowait(self.port_id, &mut link) == 0
-                && link.link_status() != 0
-        }
+        link_up(self.port_id)
     }
 
     /// The driver's counters since the port was attached.
@@ -244,5 +239,14 @@ impl Drop for EthPort {
             // The driver gave its buffers back to *this* thread's cache.
             pool.flush_cache();
         });
+    }
+}
+
+/// Whether the port with this number has a link now; false where there is no such port.
+pub fn link_up(port_id: u16) -> bool {
+    // SAFETY: DPDK checks the number; a link is plain words, all written when 0 is returned.
+    unsafe {
+        let mut link = MaybeUninit::zeroed().assume_init();
+        dpdk_sys::rte_eth_link_get_nowait(port_id, &mut link) == 0 && link.link_status() != 0
     }
 }

@@ -27,7 +27,7 @@ mod probe;
 pub use dpdk_sys::{DRIVERS, rte_mbuf as Mbuf};
 pub use eal::{BlockedSignals, Eal, EalError, EalFacts, WorkerLcore, rdtsc, tsc_hz, version};
 pub use error::{PoolError, PortError};
-pub use ethdev::{EthOptions, EthPort, EthStats};
+pub use ethdev::{EthOptions, EthPort, EthStats, link_up};
 pub use indirect::IndirectPool;
 pub use interface::InterfacePort;
 pub use pool::{GRANULE_SHIFT, Pool, PoolBuffer, free_bulk};

@@ -9,12 +9,12 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use mvmp_policy::Config;
-use mvmp_policy::config::{CAPTURE_FRAME_BYTES_DEFAULT, Mode, PortKind};
+use mvmp_policy::config::{CAPTURE_FRAME_BYTES_DEFAULT, Mode, PortKind, PortSpec};
 use mvmp_wire::memory::{self, Access, Mapping, Sealed};
 use mvmp_wire::region::RecordRegion;
 use serde_json::{Value, json};
 
-use super::{StartError, eventfd, ports, spawn};
+use super::{StartError, devices, eventfd, ports, spawn};
 use crate::control::{
     Connections, Control, DeviceEntry, PoolEntry, PortEntry, Reclaims, WorkerEntry,
 };
@@ -22,7 +22,7 @@ use crate::counters::WorkerCounters;
 use crate::dpdk::{Eal, IndirectPool, Pool, tsc_hz};
 use crate::ledger::{Ledger, SLOTS};
 use crate::worker::buffers::Buffers;
-use crate::worker::{Command, Device, Event, Exits, HandOver, Worker, WorkerParts};
+use crate::worker::{Command, Event, HandOver, Worker, WorkerParts};
 
 /// Buffers that drivers, caches and copies need beside what NFs may hold.
 const RESERVE_MIN: u32 = 256;
@@ -40,9 +40,9 @@ pub(super) struct Builder {
 }
 
 /// A pool and its worker's side of it, before the workers run.
-struct Domain {
-    entry: PoolEntry,
-    buffers: Buffers,
+pub struct Domain {
+    pub entry: PoolEntry,
+    pub buffers: Buffers,
 }
 
 impl Builder {
@@ -56,7 +56,7 @@ impl Builder {
         let ports: Vec<PortEntry> = (0..self.config.ports.len())
             .map(|number| self.port_entry(number, &domains))
             .collect();
-        let devices = self.devices();
+        let devices = self.devices().map_err(StartError::Machine)?;
         let (pools, workers) = self.start_workers(domains, &devices, &ports, &cpus)?;
         let facts = self.facts(&pools);
         let mut control = Control {
@@ -67,12 +67,14 @@ impl Builder {
             workers,
             ports,
             devices,
+            owners: Default::default(),
             sessions: Default::default(),
             next_nf: 0,
             slots: (0..SLOTS - 1).map(|_| None).collect(),
             closed: Default::default(),
             reclaims: Reclaims::default(),
             connections: Connections::default(),
+            trace: Default::default(),
             stopping: false,
             drain_asked: None,
             quiet_ticks: 0,
@@ -131,82 +133,32 @@ impl Builder {
     }
 
     fn domain(&self, id: usize, worker: usize, ports: &[usize]) -> Result<Domain, StartError> {
-        let frame = ports
+        let specs: Vec<&PortSpec> = ports
             .iter()
-            .map(|&number| ports::max_frame(&self.config.ports[number]))
-            .max()
-            .unwrap_or(CAPTURE_FRAME_BYTES_DEFAULT);
-        let room = ports::data_room(
-            &ports
-                .iter()
-                .map(|&number| &self.config.ports[number])
-                .collect::<Vec<_>>(),
-            frame,
-        );
-        let pool = Pool::create(
+            .map(|&number| &self.config.ports[number])
+            .collect();
+        domain(
             self.eal,
-            &format!("mvmp-pool-{id}"),
-            self.config.platform.buffers,
-            room,
-        )?;
-        let indirect =
-            IndirectPool::create(self.eal, &format!("mvmp-indirect-{id}"), INDIRECT_MBUFS)?;
-        let granules = pool.granules();
-        let bytes = RecordRegion::bytes(granules);
-        let records = memory::create("mvmp-records", bytes)?;
-        let mapping = Mapping::of(&records, bytes, Access::ReadWrite)?;
-        mapping.populate()?;
-        memory::seal(&records, Sealed::ForGood)?;
-        let reserve: u32 = ports
-            .iter()
-            .map(|&number| ports::reserve(&self.config.ports[number]))
-            .sum::<u32>()
-            + RESERVE_MIN;
-        let budget = pool
-            .buffers()
-            .saturating_sub(reserve.min(pool.buffers() / 2));
-        let counters = Arc::default();
-        let ledger = Ledger::new(granules, budget);
-        let records_region = RecordRegion::new(Arc::new(mapping), granules);
-        let buffers = Buffers::new(
-            id as u8,
-            pool.clone(),
-            indirect,
-            records_region,
-            ledger,
-            Arc::clone(&counters),
-        );
-        let entry = PoolEntry {
-            id: id as u8,
+            id,
             worker,
-            pool,
-            records,
-            counters,
-            ports: ports.to_vec(),
-        };
-        Ok(Domain { entry, buffers })
+            ports,
+            &specs,
+            self.config.platform.buffers,
+        )
     }
-
     fn port_entry(&self, number: usize, domains: &[Domain]) -> PortEntry {
         let pool = domains
             .iter()
             .position(|domain| domain.entry.ports.contains(&number))
             .unwrap_or(0);
-        PortEntry {
-            spec: self.config.ports[number].clone(),
-            worker: domains[pool].entry.worker,
+        PortEntry::new(
+            self.config.ports[number].clone(),
+            domains[pool].entry.worker,
             pool,
-            counters: Arc::default(),
-            present: false,
-            mac: None,
-            mtu: ports::max_frame(&self.config.ports[number]).saturating_sub(22),
-            notes: Vec::new(),
-            started: false,
-            removing: None,
-        }
+        )
     }
 
-    fn devices(&self) -> Vec<DeviceEntry> {
+    fn devices(&self) -> Result<Vec<DeviceEntry>, String> {
         let number = |name: &str| {
             self.config
                 .port_index(name)
@@ -214,20 +166,14 @@ impl Builder {
         };
         let entry = |spec: &mvmp_policy::config::DeviceSpec| {
             let ports: Vec<u16> = spec.ports().map(number).collect();
-            let exits = match spec.mode {
-                Mode::Rootless => Exits::Rootless,
-                Mode::Direct => Exits::Direct(ports[0]),
-                Mode::Bridge => Exits::Bridge(ports[0], ports[1]),
-            };
-            DeviceEntry {
+            Ok(DeviceEntry {
                 name: spec.name.clone(),
                 rootless: spec.mode == Mode::Rootless,
                 ports: ports.iter().map(|&port| port as usize).collect(),
-                device: Device {
-                    exits,
-                    receivers: Vec::new(),
-                },
-            }
+                device: devices::device(spec, &ports)?,
+                owner: None,
+                gone: false,
+            })
         };
         self.config.devices.iter().map(entry).collect()
     }
@@ -266,6 +212,13 @@ impl Builder {
                 cpu,
                 pools,
                 devices: devices.iter().map(|entry| entry.device.clone()).collect(),
+                port_facts: ports
+                    .iter()
+                    .map(|port| devices::port_facts(&port.spec))
+                    .collect(),
+                tunnel_ports: devices::tunnel_ports(&self.config),
+                deep: devices::looks_deep(&self.config),
+                views: devices::shows_parts(&self.config),
                 owner_of_port: ports.iter().map(|port| Some(port.worker)).collect(),
                 port_books: ports
                     .iter()
@@ -321,6 +274,66 @@ impl Builder {
             "refused": facts.refused,
         })
     }
+}
+
+/// The pool of ports that belong together, with its ledger, for one worker.
+fn domain(
+    eal: &'static Eal,
+    id: usize,
+    worker: usize,
+    ports: &[usize],
+    specs: &[&PortSpec],
+    buffers: u32,
+) -> Result<Domain, StartError> {
+    let frame = specs
+        .iter()
+        .map(|spec| ports::max_frame(spec))
+        .max()
+        .unwrap_or(CAPTURE_FRAME_BYTES_DEFAULT);
+    let room = ports::data_room(specs, frame);
+    let pool = Pool::create(eal, &format!("mvmp-pool-{id}"), buffers, room)?;
+    let indirect = IndirectPool::create(eal, &format!("mvmp-indirect-{id}"), INDIRECT_MBUFS)?;
+    let granules = pool.granules();
+    let bytes = RecordRegion::bytes(granules);
+    let records = memory::create("mvmp-records", bytes)?;
+    let mapping = Mapping::of(&records, bytes, Access::ReadWrite)?;
+    mapping.populate()?;
+    memory::seal(&records, Sealed::ForGood)?;
+    let reserve: u32 = specs.iter().map(|spec| ports::reserve(spec)).sum::<u32>() + RESERVE_MIN;
+    let budget = pool
+        .buffers()
+        .saturating_sub(reserve.min(pool.buffers() / 2));
+    let counters = Arc::default();
+    let ledger = Ledger::new(granules, budget);
+    let records_region = RecordRegion::new(Arc::new(mapping), granules);
+    let buffers = Buffers::new(
+        id as u8,
+        pool.clone(),
+        indirect,
+        records_region,
+        ledger,
+        Arc::clone(&counters),
+    );
+    let entry = PoolEntry {
+        id: id as u8,
+        worker,
+        pool,
+        records,
+        counters,
+        ports: ports.to_vec(),
+    };
+    Ok(Domain { entry, buffers })
+}
+
+/// The pool of a port that belongs to no other.
+pub fn build_domain(
+    id: usize,
+    worker: usize,
+    port: &PortSpec,
+    buffers: u32,
+) -> Result<Domain, String> {
+    let eal = Eal::get().map_err(|error| error.to_string())?;
+    domain(eal, id, worker, &[], &[port], buffers).map_err(|error| error.to_string())
 }
 
 /// A pair of rings between each two workers: `[a][b]` is a's end towards b.

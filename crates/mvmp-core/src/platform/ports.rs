@@ -9,10 +9,13 @@ use mvmp_policy::config::{CAPTURE_FRAME_BYTES_DEFAULT, CaptureSpec, PortKind, Po
 use serde_json::{Value, json};
 
 use crate::capture::{CaptureError, CaptureSink, CaptureSource, Pacer, SinkOptions, SourceOptions};
-use crate::control::Control;
+use crate::control::{Control, LinkSource};
 use crate::dpdk::{Eal, EthOptions, EthPort, InterfacePort, interface};
 use crate::worker::Command;
-use crate::worker::port::{Capture, Cell, Io, Nic, Port};
+use crate::worker::face::Face;
+use crate::worker::port::{Capture, Io, Nic, Port};
+
+use super::devices;
 
 /// Ethernet's usual MTU with two VLAN tags.
 const FRAME_BYTES_DEFAULT: u32 = 1522;
@@ -46,6 +49,11 @@ pub fn data_room(specs: &[&PortSpec], frame: u32) -> u16 {
         .min(u16::MAX.into()) as u16
 }
 
+/// The longest frame that a data room of so many bytes, headroom included, has room for.
+pub fn frame_room(data_room: u16) -> u32 {
+    u32::from(data_room).saturating_sub(dpdk_sys::RTE_PKTMBUF_HEADROOM)
+}
+
 /// Buffers that a port's driver may keep.
 pub fn reserve(spec: &PortSpec) -> u32 {
     match spec.kind {
@@ -58,7 +66,18 @@ impl Control {
     /// Makes a port that the configuration names and gives it to its worker.
     pub(super) fn plug(&mut self, number: usize) -> Result<(), String> {
         let io = self.open_io(number)?;
-        let cells = self.cells(number);
+        self.serve_port(number, io);
+        Ok(())
+    }
+
+    /// What a port's cells are, by the numbers of their devices.
+    pub(crate) fn faces(&self, port: &str) -> (Vec<Face>, Vec<Face>) {
+        devices::faces(&self.config, port, |device| self.device_number(device))
+    }
+
+    /// Gives an opened port to its worker.
+    pub(crate) fn serve_port(&mut self, number: usize, io: Io) {
+        let faces = self.faces(&self.ports[number].spec.name);
         let entry = &mut self.ports[number];
         if let Io::Nic(nic) = &io {
             let port = nic.port();
@@ -70,6 +89,11 @@ impl Control {
                 entry.mtu = interface.mtu();
             }
         }
+        entry.link = match (&io, &entry.spec.kind) {
+            (_, PortKind::Interface { interface }) => LinkSource::Kernel(interface.clone()),
+            (Io::Nic(nic), _) => LinkSource::Dpdk(nic.port().port_id()),
+            (Io::Capture(_), _) => LinkSource::Always,
+        };
         for note in &entry.notes {
             tracing::info!(port = entry.spec.name, "{note}");
         }
@@ -86,30 +110,13 @@ impl Control {
             number as u16,
             pool_on_worker,
             io,
-            cells,
+            faces,
             Arc::clone(&entry.counters),
         );
         worker.tell(Command::AddPort(Box::new(port)));
-        Ok(())
     }
 
-    fn cells(&self, number: usize) -> Vec<Cell> {
-        let name = &self.ports[number].spec.name;
-        let cell = |(device, spec): (usize, &mvmp_policy::config::DeviceSpec)| {
-            spec.receive(name).map(|rule| Cell {
-                device,
-                matcher: Arc::new(rule.compile()),
-            })
-        };
-        self.config
-            .devices
-            .iter()
-            .enumerate()
-            .filter_map(cell)
-            .collect()
-    }
-
-    fn open_io(&self, number: usize) -> Result<Io, String> {
+    pub(crate) fn open_io(&self, number: usize) -> Result<Io, String> {
         let entry = &self.ports[number];
         let pool = &self.pools[entry.pool].pool;
         let options = EthOptions {
@@ -154,12 +161,8 @@ impl Control {
         );
         let new = config.map_err(|error| error.to_string())?.ports.remove(0);
         what_is_missing(&new.kind)?;
-        if max_frame(&new) + dpdk_sys::RTE_PKTMBUF_HEADROOM
-            > self.pools[self.ports[number].pool]
-                .pool
-                .data_room_bytes()
-                .into()
-        {
+        let pool = &self.pools[self.ports[number].pool].pool;
+        if max_frame(&new) > frame_room(pool.data_room_bytes()) {
             return Err(format!(
                 "frames of {} bytes do not fit this domain's buffers; set `max_frame`",
                 max_frame(&new)

@@ -12,10 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use mvmp_wire::Descriptor;
+use mvmp_wire::descriptor::ARG_OUTBOUND;
 use mvmp_wire::packet::{self, Headers, Link};
 use mvmp_wire::record::{FLAG_MORE, Record};
 use mvmp_wire::region::RecordRegion;
 
+use super::outgoing::Outgoing;
+use super::view::View;
 use crate::counters::PoolCounters;
 use crate::dpdk::{GRANULE_SHIFT, IndirectPool, Mbuf, Pool, free_bulk};
 use crate::ledger::{Closed, Ledger};
@@ -31,6 +34,41 @@ pub struct Item {
     pub length: u16,
     pub link: u8,
     pub hop: u8,
+    /// What of the buffer this is.
+    pub view: View,
+}
+
+impl Item {
+    /// `arg` of a descriptor on its way down.
+    #[inline(always)]
+    pub fn arg(&self) -> u8 {
+        self.link
+            | if self.view.is_outbound() {
+                ARG_OUTBOUND
+            } else {
+                0
+            }
+    }
+
+    /// Of this buffer, nothing of it shown yet.
+    pub fn default_at(granule: u32) -> Self {
+        Self {
+            granule,
+            ..Self::default()
+        }
+    }
+
+    /// The part of the buffer that `view` shows.
+    pub fn showing(self, view: View, record: &Record) -> Self {
+        let part = view.shown(record);
+        Self {
+            offset: record.offset + part.start,
+            length: part.length(),
+            link: part.link as u8,
+            view,
+            ..self
+        }
+    }
 }
 
 /// What a frame is, apart from its bytes.
@@ -49,24 +87,13 @@ pub enum Refusal {
     TooLong,
 }
 
-/// An mbuf on its way between threads that both belong to the platform.
-#[derive(Debug)]
-pub struct Parcel {
-    mbuf: *mut Mbuf,
-    pub port: u16,
-    pub timestamp_ns: i64,
-    pub wire_length: u32,
-    pub link: Link,
-}
-
-// SAFETY: a parcel is the only holder of its mbuf, and mempools take mbufs back from any thread.
-unsafe impl Send for Parcel {}
-
 pub struct Buffers {
     /// The pool's number in descriptors.
     pub id: u8,
     pub ledger: Ledger,
     pub counters: Arc<PoolCounters>,
+    /// Frames without an Ethernet header have come in.
+    pub bare: bool,
     pool: Pool,
     indirect: IndirectPool,
     records: RecordRegion,
@@ -101,6 +128,7 @@ impl Buffers {
             id,
             ledger,
             counters,
+            bare: false,
             pool,
             indirect,
             records,
@@ -169,6 +197,7 @@ impl Buffers {
         headers: &mut Headers,
     ) -> Result<Item, Refusal> {
         let mbuf = self.fresh_with(bytes.len(), |room| room.copy_from_slice(bytes))?;
+        self.bare |= arrival.link != Link::Ethernet;
         Ok(self.describe(mbuf, arrival, headers))
     }
 
@@ -191,18 +220,19 @@ impl Buffers {
     /// A copy of a buffer in a fresh one, with a record of its own.
     pub fn copy(&mut self, item: Item) -> Option<Item> {
         let mut record = Record::load(self.records.words(), item.granule);
-        let (from, length) = (self.frame_at(item), item.length as usize);
+        let (from, length) = (self.at(item.granule, record.offset), record.length as usize);
         // SAFETY: the source is lent, so nobody writes it, and the fresh buffer is another one.
         let source = unsafe { std::slice::from_raw_parts(from, length) };
         let mbuf = self
             .fresh_with(length, |room| room.copy_from_slice(source))
             .ok()?;
         let (granule, offset) = place(self.pool.base(), mbuf);
+        let within = item.offset - record.offset;
         record.offset = offset;
         record.store(self.records.words(), granule);
         Some(Item {
             granule,
-            offset,
+            offset: offset + within,
             ..item
         })
     }
@@ -273,24 +303,64 @@ impl Buffers {
     }
 
     #[inline(always)]
-    fn frame_at(&self, item: Item) -> *const u8 {
+    fn at(&self, granule: u32, offset: u16) -> *const u8 {
         // In bounds: items are made by `describe` and `copy`, or from records that they wrote.
         self.pool
             .base()
-            .wrapping_add(((item.granule as usize) << GRANULE_SHIFT) + item.offset as usize)
+            .wrapping_add(((granule as usize) << GRANULE_SHIFT) + offset as usize)
     }
 
-    /// The bytes of a frame.
+    /// The bytes of an item.
     #[inline(always)]
     pub fn frame(&self, item: Item) -> &[u8] {
-        // SAFETY: inside the pool, see `frame_at`; the buffer is lent or ours, so nobody writes it.
-        unsafe { std::slice::from_raw_parts(self.frame_at(item), item.length as usize) }
+        // SAFETY: inside the pool, see `at`; the buffer is lent or ours, so nobody writes it.
+        unsafe {
+            std::slice::from_raw_parts(self.at(item.granule, item.offset), item.length as usize)
+        }
+    }
+
+    /// Makes a packet ready for a port: a part of its frame with a header in front. In place where
+    /// the buffer is the packet's alone, else in a fresh buffer. `None`: there was none, and the
+    /// packet is freed.
+    pub fn ready(
+        &mut self,
+        mut outgoing: Outgoing,
+        granule: u32,
+        part: std::ops::Range<usize>,
+        header: &[u8],
+    ) -> Option<Outgoing> {
+        if outgoing.cut(part.start, part.len()) && (header.is_empty() || outgoing.prepend(header)) {
+            return Some(outgoing);
+        }
+        let record = self.record(granule);
+        let from = self.at(granule, record.offset).wrapping_add(part.start);
+        // SAFETY: a part of the frame that the record describes; `outgoing` keeps the buffer ours.
+        let source = unsafe { std::slice::from_raw_parts(from, part.len()) };
+        let fresh = self.fresh_with(header.len() + source.len(), |room| {
+            let (front, rest) = room.split_at_mut(header.len());
+            front.copy_from_slice(header);
+            rest.copy_from_slice(source);
+        });
+        outgoing.discard();
+        // SAFETY: a fresh buffer is ours alone.
+        fresh.ok().map(|mbuf| unsafe { Outgoing::new(mbuf) })
     }
 
     /// What was recorded of a buffer at reception.
     #[inline(always)]
     pub fn record(&self, granule: u32) -> Record {
         Record::load(self.records.words(), granule)
+    }
+
+    /// Records what flow a packet belongs to; returns its record.
+    #[inline(always)]
+    pub fn note_flow(&self, granule: u32, flow_hash: u32) -> Record {
+        let mut record = self.record(granule);
+        if record.flow_hash != flow_hash {
+            record.flow_hash = flow_hash;
+            record.store(self.records.words(), granule);
+        }
+        record
     }
 
     /// The buffer that nobody holds any more is free.
@@ -303,7 +373,8 @@ impl Buffers {
     #[inline(always)]
     pub fn leave(&mut self, granule: u32) -> Outgoing {
         self.cloned[granule as usize] = false;
-        Outgoing(self.mbufs[granule as usize])
+        // SAFETY: nobody holds a share of it: the platform alone has the buffer.
+        unsafe { Outgoing::new(self.mbufs[granule as usize]) }
     }
 
     /// Closes the shares of a run of one slot's descriptors; what nobody holds any more is free.
@@ -457,6 +528,7 @@ fn describe(
         length,
         link: arrival.link as u8,
         hop: 0,
+        view: View::default(),
     }
 }
 
@@ -484,66 +556,8 @@ fn clone_of(
         return None;
     }
     cloned[granule as usize] = true;
-    Some(Outgoing(clone[0]))
-}
-
-/// An mbuf on its way to a driver: must end in [`Outgoing::into_raw`] or [`Outgoing::discard`].
-#[must_use]
-pub struct Outgoing(*mut Mbuf);
-
-impl Outgoing {
-    /// For a driver's queue.
-    pub fn into_raw(self) -> *mut Mbuf {
-        self.0
-    }
-
-    /// Frees it.
-    pub fn discard(self) {
-        // SAFETY: we are its only holder.
-        unsafe { free_bulk(&mut [self.0]) };
-    }
-
-    /// For another worker.
-    pub fn into_parcel(self, port: u16, record: &Record) -> Parcel {
-        let Record {
-            timestamp_ns,
-            wire_length,
-            link,
-            ..
-        } = *record;
-        Parcel {
-            mbuf: self.0,
-            port,
-            timestamp_ns,
-            wire_length,
-            link,
-        }
-    }
-}
-
-impl Parcel {
-    /// What it carries.
-    pub fn frame(&self) -> &[u8] {
-        // SAFETY: we hold the mbuf, of one segment.
-        unsafe {
-            let start = (*self.mbuf)
-                .buf_addr
-                .cast::<u8>()
-                .add((*self.mbuf).data_off as usize);
-            std::slice::from_raw_parts(start, (*self.mbuf).data_len as usize)
-        }
-    }
-
-    /// Unpacks it.
-    pub fn open(self) -> Outgoing {
-        Outgoing(self.mbuf)
-    }
-}
-
-/// Frees mbufs that a driver did not take.
-pub fn discard_all(mbufs: &mut [*mut Mbuf]) {
-    // SAFETY: the caller collected them from `Outgoing::into_raw` and the driver left them.
-    unsafe { free_bulk(mbufs) };
+    // SAFETY: it was just made, for us.
+    Some(unsafe { Outgoing::new(clone[0]) })
 }
 
 /// How many packets ahead memory is asked for.

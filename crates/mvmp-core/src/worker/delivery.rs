@@ -1,14 +1,125 @@
-//! Delivering items to lanes: to each receiver of a device, copies where one holds the buffer already.
+//! Delivering items to lanes: to each receiver of a device and to the member of each group whose
+//! flow it is; copies where one holds the buffer already.
 
-use super::Worker;
-use super::buffers::{Buffers, Item};
+use mvmp_policy::rule::Packets;
+
+use super::buffers::{BURST, Buffers, Item};
+use super::device::Device;
+use super::fragments::Fragments;
 use super::lane::Lane;
-use super::lane_at;
+use super::{Worker, lane_at};
 use crate::counters::DropReason;
+
+/// Who does not get a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Except {
+    /// Everybody gets it.
+    Nobody,
+    /// The handle that it is sent over.
+    Slot(u8),
+    /// All handles of the NF that sends it.
+    Nf(u32),
+}
+
+impl Except {
+    #[inline(always)]
+    fn is(self, lane: &Lane) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Slot(slot) => lane.slot == slot,
+            Self::Nf(nf) => lane.nf == nf,
+        }
+    }
+}
+
+/// Decides, while the packets can be looked at, what [`deal`] needs: which of them each handle's
+/// own match wants, and which flow each belongs to.
+#[inline]
+pub fn prepare(
+    device: &Device,
+    lanes: &mut [Option<Box<Lane>>],
+    fragments: &mut Fragments,
+    packets: &Packets<'_>,
+    wanted: u64,
+    flows: &mut [u32; BURST],
+) {
+    for slot in device.listeners() {
+        if let Some(lane) = lane_at(lanes, slot) {
+            lane.narrowed = match &lane.matcher {
+                None => wanted,
+                Some(matcher) => wanted & matcher.match_packets(packets),
+            };
+        }
+    }
+    if device.groups.is_empty() {
+        return;
+    }
+    let mut left = wanted;
+    while left != 0 {
+        let at = left.trailing_zeros() as usize;
+        left &= left - 1;
+        let headers = &packets.headers[at];
+        flows[at] = if headers.fragment {
+            fragments.flow(headers, packets.frames[at])
+        } else if packets.stacks.is_empty() {
+            headers.flow_hash
+        } else {
+            packets.outer[at].flow_hash
+        };
+    }
+}
+
+/// What [`deal`] did: the packets that were offered to anyone, and whether one handle took them all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dealt {
+    pub offered: u64,
+    pub whole: bool,
+}
+
+/// Delivers the packets that `prepare` has looked at to all who receive from a device.
+#[inline]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of one worker, borrowed apart"
+)]
+pub fn deal(
+    device: &Device,
+    lanes: &mut [Option<Box<Lane>>],
+    to_wake: &mut Vec<u8>,
+    buffers: &mut Buffers,
+    items: &[Item],
+    flows: &[u32; BURST],
+    except: Except,
+    tsc: u64,
+) -> Dealt {
+    let mut dealt = Dealt::default();
+    let mut give = |slot: u8, of: u64| {
+        let Some(lane) = lane_at(lanes, slot).filter(|lane| !except.is(lane)) else {
+            return;
+        };
+        let wanted = lane.narrowed & of;
+        if wanted != 0 {
+            dealt.offered |= wanted;
+            dealt.whole |=
+                deliver(lane, buffers, to_wake, items, wanted, tsc) as usize == items.len();
+        }
+    };
+    for &slot in &device.receivers {
+        give(slot, u64::MAX);
+    }
+    for group in &device.groups {
+        let parts = group.parts(items.len(), flows);
+        for (slot, part) in group.slots().zip(parts) {
+            give(slot, part);
+        }
+    }
+    dealt
+}
 
 /// Delivers to one lane, and sees to what it already holds (DESIGN rule 1: a copy in a fresh buffer).
 /// Returns how many of the packets themselves it has taken.
-pub fn deliver(
+#[inline]
+fn deliver(
     lane: &mut Lane,
     buffers: &mut Buffers,
     to_wake: &mut Vec<u8>,
@@ -52,17 +163,16 @@ impl Worker {
         &mut self,
         pool: usize,
         device: usize,
-        except: Option<u32>,
+        except: Except,
         wanted: u32,
     ) -> u32 {
-        let mut room = u32::MAX;
-        for at in 0..self.parts.devices[device].receivers.len() {
-            let slot = self.parts.devices[device].receivers[at];
+        let (mut room, buffers) = (u32::MAX, &self.parts.pools[pool]);
+        for slot in self.parts.devices[device].listeners() {
             if let Some(lane) = lane_at(&mut self.lanes, slot)
-                && Some(lane.nf) != except
+                && !except.is(lane)
                 && !lane.broken
             {
-                room = room.min(lane.room(&self.parts.pools[pool], wanted));
+                room = room.min(lane.room(buffers, wanted));
             }
         }
         room

@@ -14,6 +14,7 @@ use mvmp_wire::wake::Waker;
 use mvmp_wire::{Descriptor, MAX_HANDLES, Op};
 
 use super::buffers::{Buffers, Item, prefetch_to_write};
+use super::device::Seat;
 use crate::counters::{DropReason, HandleCounters, NfCounters};
 
 /// No slot.
@@ -57,6 +58,10 @@ pub struct Lane {
     pub device: usize,
     pub tx: bool,
     pub matcher: Option<Arc<Matcher>>,
+    /// The packets of the burst at hand that its own match wants.
+    pub narrowed: u64,
+    /// Its place in a group that shares the flows.
+    pub seat: Option<Seat>,
     pub ring: Producer,
     pub down: DownRegion,
     pub up: UpRegion,
@@ -65,6 +70,10 @@ pub struct Lane {
     pub counters: Arc<HandleCounters>,
     /// It receives; false once it is being closed.
     pub receiving: bool,
+    /// It is being closed.
+    pub closing: bool,
+    /// Pools that its NF has mapped, a bit for each.
+    pub mapped: u64,
     /// The NF's index was impossible.
     pub broken: bool,
     /// When its NF is woken.
@@ -75,6 +84,9 @@ impl Lane {
     /// How many packets it certainly takes now: ring and limit.
     #[inline]
     pub fn room(&mut self, buffers: &Buffers, wanted: u32) -> u32 {
+        if self.mapped & 1 << buffers.id == 0 {
+            return wanted;
+        }
         match self.ring.room(self.up.rx_head(self.handle), wanted) {
             Ok(free) => free.min(buffers.ledger.room(self.slot)),
             Err(_) => {
@@ -101,6 +113,13 @@ impl Lane {
     pub fn deliver(&mut self, buffers: &mut Buffers, items: &[Item], wanted: u64) -> (u32, u64) {
         let offered = wanted.count_ones();
         if offered == 0 {
+            return (0, 0);
+        }
+        if self.mapped & 1 << buffers.id == 0 {
+            self.counters.offered.add(u64::from(offered));
+            self.counters
+                .drops
+                .add(DropReason::NotMapped, u64::from(offered));
             return (0, 0);
         }
         let ring_room = match self.ring.room(self.up.rx_head(self.handle), offered) {
@@ -130,6 +149,7 @@ impl Lane {
             let item = items[at];
             match shares.open(item.granule) {
                 Some(token) => {
+                    shares.show(item.granule, item.view);
                     self.ring.fill(
                         slots,
                         Descriptor {
@@ -141,7 +161,7 @@ impl Lane {
                             slot: self.slot,
                             hop: item.hop,
                             op: Op::Deliver as u8,
-                            arg: item.link,
+                            arg: item.arg(),
                         },
                     );
                     taken += 1;

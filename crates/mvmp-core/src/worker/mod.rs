@@ -12,13 +12,23 @@
 //! waits for an NF; nothing that an NF writes makes it panic.
 
 pub mod buffers;
+mod built;
+pub mod change;
 mod delivery;
+pub mod device;
+pub mod face;
+mod fragments;
 pub mod lane;
 mod nap;
+mod outgoing;
+mod outward;
 pub mod port;
 mod receive;
 mod returns;
+mod sending;
 mod sweep;
+pub mod trace;
+pub mod view;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -26,35 +36,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::Duration;
 
-use buffers::{Buffers, Parcel};
+use buffers::Buffers;
+use device::{Device, Exits};
 use lane::{Lane, NO_SLOT, NfLane};
 use mvmp_wire::Descriptor;
+use mvmp_wire::packet::TunnelPorts;
 use mvmp_wire::region::{STATE_CLOSED, STATE_ENDED};
+use outgoing::Parcel;
 use port::Port;
 
 use crate::counters::{DropReason, PortCounters, WorkerCounters};
 use crate::dpdk::{WorkerLcore, rdtsc};
 use crate::ledger::SLOTS;
-
-/// What a device is, for a worker.
-#[derive(Clone, Debug)]
-pub enum Exits {
-    /// What is sent leaves by this port.
-    Direct(u16),
-    /// What came by one leaves by the other.
-    Bridge(u16, u16),
-    /// What is sent goes to all others that receive.
-    Rootless,
-}
-
-/// A device.
-#[derive(Clone, Debug)]
-pub struct Device {
-    /// Where its NFs' packets go.
-    pub exits: Exits,
-    /// Slots of the lanes that receive from it on this worker.
-    pub receivers: Vec<u8>,
-}
 
 /// What control tells a worker.
 pub enum Command {
@@ -70,8 +63,18 @@ pub enum Command {
     AddPort(Box<Port>),
     /// Give a port back.
     RemovePort { port: u16 },
+    /// The configuration has changed.
+    Change(Box<change::Change>),
+    /// Serve another pool.
+    AddPool(Box<Buffers>),
+    /// An NF has mapped these pools by now, a bit for each.
+    Mapped { nf: u32, pools: u64 },
+    /// A port's link has come up or gone down.
+    Link { port: u16, up: bool },
     /// Its NFs are there: let the capture begin.
     StartCapture { port: u16 },
+    /// Tell of the next packets of a device, step by step; 0: no more.
+    Trace { device: usize, count: u32 },
     /// Nothing more will ever come to this handle.
     EndHandle { slot: u8 },
     /// Stop, give everything back.
@@ -97,6 +100,8 @@ pub enum Event {
     },
     /// A capture's file cannot be read or written (further).
     PortFault { port: u16, what: String },
+    /// A packet of a trace has made a step.
+    Traced(Box<trace::Step>),
     /// A port is out of use.
     PortRemoved { port: Option<Box<Port>> },
 }
@@ -113,6 +118,15 @@ pub struct HandOver {
     pub waiting: Option<Parcel>,
 }
 
+/// What a port can take.
+#[derive(Clone, Copy, Debug)]
+pub struct PortFacts {
+    /// Bytes of its longest frame.
+    pub max_frame: u32,
+    /// It takes nothing but Ethernet frames.
+    pub is_ethernet: bool,
+}
+
 /// What a worker is made from.
 pub struct WorkerParts {
     pub index: usize,
@@ -121,6 +135,14 @@ pub struct WorkerParts {
     pub devices: Vec<Device>,
     /// Which worker owns each port, by the port's number.
     pub owner_of_port: Vec<Option<usize>>,
+    /// What each port can take, by its number.
+    pub port_facts: Vec<PortFacts>,
+    /// UDP ports that announce tunnels.
+    pub tunnel_ports: TunnelPorts,
+    /// Policies look into tunnels.
+    pub deep: bool,
+    /// Handles may see parts of frames.
+    pub views: bool,
     /// The books of each port, for what is handed over to a port that is gone.
     pub port_books: Vec<Arc<PortCounters>>,
     /// By worker; `None` for itself.
@@ -153,8 +175,17 @@ pub struct Worker {
     turns: u64,
     /// The time stamp counter at the beginning of this turn.
     tsc: u64,
-    /// Reused by each burst.
-    arrivals: Box<receive::Arrivals>,
+    /// Ports with a link, by number.
+    links: Vec<bool>,
+    /// Policies, or handles' own matches, look into tunnels.
+    deep: bool,
+    fragments: fragments::Fragments,
+    /// Reused by each burst that comes in; away while one is at hand.
+    arrivals: Option<Box<face::Arrivals>>,
+    /// The same for what leaves, and for what passes from NF to NF.
+    departures: Option<Box<face::Arrivals>>,
+    bench: sending::Workbench,
+    tracer: Option<trace::Tracer>,
     /// Reused by each look at a return ring.
     batch: Vec<Descriptor>,
 }
@@ -195,7 +226,7 @@ impl Worker {
         if let Err(error) = &lcore {
             tracing::error!(%error, "worker runs without an lcore of its own: slower, but right");
         }
-        let (tsc_hz, ports) = (parts.tsc_hz, parts.owner_of_port.len());
+        let (tsc_hz, ports, deep) = (parts.tsc_hz, parts.owner_of_port.len(), parts.deep);
         let nap = nap::Nap::new(&parts.doorbell, parts.idle_nap, tsc_hz);
         let mut worker = Self {
             parts,
@@ -209,9 +240,19 @@ impl Worker {
             clock: Clock::new(tsc_hz),
             turns: 0,
             tsc: rdtsc(),
-            arrivals: Box::default(),
+            links: vec![true; ports],
+            deep,
+            fragments: Default::default(),
+            arrivals: Some(Box::default()),
+            departures: Some(Box::default()),
+            bench: Default::default(),
+            tracer: None,
             batch: Vec::with_capacity(returns::TURN),
         };
+        if worker.parts.views {
+            let pools = &mut worker.parts.pools;
+            pools.iter_mut().for_each(|pool| pool.ledger.keep_views());
+        }
         while worker.turn() {}
         worker.close();
     }
@@ -329,6 +370,15 @@ impl Worker {
                 self.parts.owner_of_port[number] = Some(self.parts.index);
             }
             Command::RemovePort { port } => self.remove_port(port),
+            Command::Change(change) => self.change(*change),
+            Command::AddPool(pool) => self.add_pool(*pool),
+            Command::Mapped { nf, pools } => {
+                let lanes = self.lanes.iter_mut().flatten();
+                lanes
+                    .filter(|lane| lane.nf == nf)
+                    .for_each(|lane| lane.mapped = pools);
+            }
+            Command::Link { port, up } => self.links[port as usize] = up,
             Command::StartCapture { port } => {
                 if let Some(at) = self.port_at[port as usize]
                     && let port::Io::Capture(capture) = &mut self.ports[at].io
@@ -337,6 +387,7 @@ impl Worker {
                     self.ports[at].counters.started.set(1);
                 }
             }
+            Command::Trace { device, count } => self.begin_trace(device, count),
             Command::EndHandle { slot } => self.end_handle(slot),
             Command::Stop => {}
         }
@@ -361,16 +412,37 @@ impl Worker {
             }
         }
         if outcome.is_ok() {
+            let device = &mut self.parts.devices[lane.device];
             if lane.receiving {
-                self.parts.devices[lane.device].receivers.push(slot);
+                device.admit(slot, lane.seat.as_ref());
             }
+            device.senders += u32::from(lane.tx);
+            let matcher = lane.matcher.as_ref();
+            self.deep |= matcher.is_some_and(|matcher| face::asks_deeper(matcher.needs()));
             if let Some(nf) = self.nfs.iter_mut().find(|nf| nf.nf == lane.nf) {
                 nf.slots[lane.handle as usize] = slot;
             }
+            let over = lane.receiving && self.is_over(lane.device);
             self.lanes[slot as usize] = Some(lane);
             self.publish();
+            if over {
+                self.end_handle(slot);
+            }
         }
         self.say(Event::Attached { slot, outcome });
+    }
+
+    /// Takes a pool over. Who has a slot elsewhere has one here, as far as there is room.
+    fn add_pool(&mut self, mut pool: Buffers) {
+        if self.parts.views {
+            pool.ledger.keep_views();
+        }
+        let receiving = self.lanes.iter().flatten().filter(|lane| lane.receiving);
+        for lane in receiving {
+            // A slot without room stays closed: what would be delivered there is over its quota.
+            let _ = pool.ledger.open_slot(lane.slot);
+        }
+        self.parts.pools.push(pool);
     }
 
     fn remove_port(&mut self, number: u16) {
@@ -384,6 +456,11 @@ impl Worker {
             Box::new(port)
         });
         self.parts.owner_of_port[number as usize] = None;
+        for device in &mut self.parts.devices {
+            if let Exits::Bridge(bridge) = &mut device.exits {
+                bridge.forget(number);
+            }
+        }
         self.say(Event::PortRemoved { port });
     }
 
@@ -399,10 +476,10 @@ impl Worker {
     fn take_hand_overs(&mut self) -> usize {
         let (mut work, lossless) = (0, self.parts.lossless);
         for at in 0..self.parts.hand_over.len() {
-            let Some(hand_over) = &mut self.parts.hand_over[at] else {
-                continue;
-            };
             for _ in 0..buffers::BURST {
+                let Some(hand_over) = &mut self.parts.hand_over[at] else {
+                    break;
+                };
                 let Some(parcel) = hand_over
                     .waiting
                     .take()
@@ -413,6 +490,14 @@ impl Worker {
                 let place = self.port_at.get(parcel.port as usize).copied().flatten();
                 match place {
                     Some(place) => {
+                        let outward = !self.ports[place].outward.is_empty();
+                        let room = !lossless || self.ports[place].lossless_room() != 0;
+                        if outward && room {
+                            self.show_parcel(place, &parcel);
+                        }
+                        let Some(hand_over) = &mut self.parts.hand_over[at] else {
+                            break;
+                        };
                         hand_over.waiting = self.ports[place].take_over(parcel, lossless)
                     }
                     None => {
@@ -423,6 +508,9 @@ impl Worker {
                         parcel.open().discard();
                     }
                 }
+                let Some(hand_over) = &self.parts.hand_over[at] else {
+                    break;
+                };
                 if hand_over.waiting.is_some() {
                     break;
                 }

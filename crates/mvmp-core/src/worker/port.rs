@@ -6,14 +6,12 @@
 
 use std::sync::Arc;
 
-use mvmp_policy::Matcher;
 use mvmp_wire::Descriptor;
 use mvmp_wire::packet::Link;
-use mvmp_wire::record::Record;
 
-use super::buffers::{
-    Arrival, BURST, Buffers, Departed, Item, Outgoing, Parcel, Refusal, discard_all,
-};
+use super::buffers::{Arrival, BURST, Buffers, Departed, Item, Refusal};
+use super::face::Face;
+use super::outgoing::{Outgoing, Parcel, discard_all};
 use crate::capture::{CaptureSink, CaptureSource, Pacer};
 use crate::counters::{DropReason, PortCounters};
 use crate::dpdk::{EthPort, InterfacePort, Mbuf};
@@ -54,11 +52,27 @@ pub enum Io {
     Capture(Capture),
 }
 
-/// One cell of Table 1, compiled.
-pub struct Cell {
-    pub device: usize,
-    pub matcher: Arc<Matcher>,
+/// What became of one burst, packet by packet.
+#[derive(Default)]
+pub struct Books {
+    /// A policy wanted it.
+    pub matched: u64,
+    /// It was offered to a handle.
+    pub offered: u64,
+    /// It was sent on in the absence of NFs.
+    pub bypassed: u64,
+    /// It was to be sent on, and could not be.
+    pub failed: u64,
+    /// Why, for the last of those.
+    pub reason: Option<DropReason>,
+    /// Some handle receives from a device of this port.
+    pub heard: bool,
+    /// Some handle took all of them.
+    pub all_lent: bool,
 }
+
+/// Bytes of the longest frame that is put together to be sent.
+pub const SENT_BYTES_MAX: usize = 16_384;
 
 /// A port.
 pub struct Port {
@@ -68,7 +82,9 @@ pub struct Port {
     pub pool: usize,
     pub io: Io,
     /// What is received from it, and by which devices.
-    pub cells: Vec<Cell>,
+    pub faces: Vec<Face>,
+    /// What is received of that which leaves by it, and by which devices.
+    pub outward: Vec<Face>,
     pub counters: Arc<PortCounters>,
     /// Its source is at the end, and all of it is dispatched.
     pub ended: bool,
@@ -89,7 +105,7 @@ impl Port {
         number: u16,
         pool: usize,
         io: Io,
-        cells: Vec<Cell>,
+        (faces, outward): (Vec<Face>, Vec<Face>),
         counters: Arc<PortCounters>,
     ) -> Self {
         let write_failed_before = counters.write_failed.get();
@@ -98,11 +114,47 @@ impl Port {
             number,
             pool,
             io,
-            cells,
+            faces,
+            outward,
             counters,
             ended: false,
             out: Vec::with_capacity(2 * OUT_MAX),
         }
+    }
+
+    /// The devices that receive from it.
+    pub fn devices(&self) -> impl Iterator<Item = usize> + '_ {
+        self.faces
+            .iter()
+            .flat_map(|face| face.devices.iter().copied())
+    }
+
+    /// Enters a burst of `count` packets into the books.
+    #[inline]
+    pub fn enter(&self, books: &Books, count: usize) {
+        let all = u64::MAX >> (64 - count);
+        let dispatched = books.offered | books.bypassed;
+        self.counters
+            .dispatched
+            .add(u64::from(dispatched.count_ones()));
+        if books.bypassed != 0 {
+            let bypassed = books.bypassed.count_ones();
+            self.counters.bypassed.add(u64::from(bypassed));
+        }
+        let mut left = all & !dispatched;
+        if left == 0 {
+            return;
+        }
+        let drops = &self.counters.drops;
+        if let Some(reason) = books.reason {
+            drops.add(reason, u64::from((left & books.failed).count_ones()));
+            left &= !books.failed;
+        }
+        // Wanted by a device but by none of its handles' own matches: unmatched too, if it has handles.
+        let lonely = if books.heard { 0 } else { left & books.matched };
+        drops.add(DropReason::NoNf, u64::from(lonely.count_ones()));
+        left &= !lonely;
+        drops.add(DropReason::Unmatched, u64::from(left.count_ones()));
     }
 
     /// Whether frames can be sent here without loss, and how many (captures only; NICs drop).
@@ -246,7 +298,11 @@ impl Port {
         if lossless && self.lossless_room() == 0 {
             return Some(parcel);
         }
-        if self.is_capture() {
+        if !self.is_capture() && parcel.link != Link::Ethernet {
+            self.counters.accepted.add(1);
+            self.counters.tx_drops.add(DropReason::NoEthernet, 1);
+            parcel.open().discard();
+        } else if self.is_capture() {
             self.write(
                 parcel.frame(),
                 parcel.timestamp_ns,
@@ -352,9 +408,4 @@ fn play(
     counters.received.add(seen as u64);
     counters.bytes.add(bytes);
     count
-}
-
-/// A record's facts, for a capture's writer.
-pub fn written_as(record: &Record) -> (i64, u32, Link) {
-    (record.timestamp_ns, record.wire_length, record.link)
 }

@@ -1,11 +1,17 @@
 //! From the ports to the NFs: receive, classify, deliver, and free what nobody wants.
+//!
+//! Each burst is looked at once for each face of its port. Who wants which packet is decided
+//! before the first is delivered; then each device's receivers get theirs. What a device lets pass
+//! in the absence of NFs is sent on last.
 
-use mvmp_wire::packet::Headers;
-
-use super::buffers::{BURST, Buffers, Item};
-use super::delivery::deliver;
-use super::{Device, Lane, Worker, lane_at};
-use crate::counters::DropReason;
+use super::Worker;
+use super::buffers::{BURST, Item};
+use super::delivery::{Except, deal, prepare};
+use super::device::{Device, Exits, stations};
+use super::face::{Arrivals, CELLS};
+use super::lane::NO_SLOT;
+use super::port::Books;
+use super::sending::{Departing, Leaving};
 
 impl Worker {
     /// One burst from each port; returns how many packets there were.
@@ -22,15 +28,32 @@ impl Worker {
         work
     }
 
-    /// How many packets every receiver of this port's devices takes for sure.
+    /// How many packets every receiver of this port's devices takes for sure, and every port that
+    /// they are sent on by in the absence of NFs.
     fn lossless_room(&mut self, at: usize) -> usize {
-        let mut room = BURST as u32;
+        let (mut room, mut times) = (BURST, 1);
         let pool = self.ports[at].pool;
-        for cell in 0..self.ports[at].cells.len() {
-            let device = self.ports[at].cells[cell].device;
-            room = room.min(self.room_of_receivers(pool, device, None, BURST as u32));
+        for face in &self.ports[at].faces {
+            let devices = face
+                .devices
+                .iter()
+                .map(|&device| &self.parts.devices[device]);
+            let bypassing = devices.filter(|device| device.bypasses());
+            times += bypassing.map(Device::fan_out).sum::<usize>();
         }
-        room as usize
+        // Who receives inout is shown what is sent on a second time, and by each port it leaves by.
+        let wanted = (BURST * times) as u32;
+        for face in 0..self.ports[at].faces.len() {
+            for cell in 0..self.ports[at].faces[face].devices.len() {
+                let device = self.ports[at].faces[face].devices[cell];
+                let least = self.room_of_receivers(pool, device, Except::Nobody, wanted);
+                room = room.min(least as usize / times);
+                if self.parts.devices[device].bypasses() {
+                    room = room.min(self.room_of_exits(pool, device, wanted) / times);
+                }
+            }
+        }
+        room
     }
 
     fn receive_from(&mut self, at: usize, most: usize, now_ns: i64) -> usize {
@@ -38,152 +61,184 @@ impl Worker {
         if port.ended || most == 0 {
             return 0;
         }
-        let buffers = &mut self.parts.pools[port.pool];
-        let Arrivals { items, headers } = &mut *self.arrivals;
+        let Some(mut arrivals) = self.arrivals.take() else {
+            return 0;
+        };
+        let pool = port.pool;
+        let buffers = &mut self.parts.pools[pool];
+        let (items, headers) = (&mut arrivals.items, &mut arrivals.headers);
         let count = port.receive(buffers, most, now_ns, items, headers);
         if count == 0 {
-            if port.source_ended() {
+            self.arrivals = Some(arrivals);
+            if self.ports[at].source_ended() {
                 self.end_port(at);
             }
             return 0;
         }
-        let books = classify(
-            port,
-            buffers,
-            &mut self.parts.devices,
-            &mut self.lanes,
-            &mut self.to_wake,
-            &items[..count],
-            &headers[..count],
-            self.tsc,
-        );
-        port.counters.dispatched.add(u64::from(books.dispatched));
-        if books.dispatched as usize != count {
-            port.counters
-                .drops
-                .add(DropReason::Unmatched, u64::from(books.unmatched));
-            port.counters
-                .drops
-                .add(DropReason::NoNf, u64::from(books.no_nf));
+        if self.deep {
+            arrivals.look_deeper(buffers, count, &self.parts.tunnel_ports);
         }
+        let mut books = Books::default();
+        for face in 0..self.ports[at].faces.len() {
+            self.dispatch(at, face, &mut arrivals, count, &mut books);
+        }
+        if !books.all_lent {
+            let buffers = &mut self.parts.pools[pool];
+            for item in &arrivals.items[..count] {
+                if !buffers.ledger.is_lent(item.granule) {
+                    buffers.go_home(item.granule);
+                }
+            }
+        }
+        self.arrivals = Some(arrivals);
+        self.ports[at].enter(&books, count);
         count
+    }
+
+    /// Offers a burst to the devices of one face.
+    #[inline]
+    fn dispatch(
+        &mut self,
+        at: usize,
+        face_at: usize,
+        arrivals: &mut Arrivals,
+        count: usize,
+        books: &mut Books,
+    ) {
+        let Self {
+            ports,
+            parts,
+            lanes,
+            to_wake,
+            fragments,
+            tsc,
+            ..
+        } = self;
+        let (port, devices) = (&ports[at], &mut parts.devices);
+        let face = &port.faces[face_at];
+        let buffers = &mut parts.pools[port.pool];
+        let (mut wanted, mut flows) = ([0; CELLS], [0; BURST]);
+        let items = arrivals.seen_by(face, buffers, count, |packets| {
+            wanted = face.wanted(packets);
+            for (&device, &wanted) in face.devices.iter().zip(&wanted) {
+                if wanted == 0 {
+                    continue;
+                }
+                let device = &mut devices[device];
+                prepare(device, lanes, fragments, packets, wanted, &mut flows);
+                if let Exits::Bridge(bridge) = &mut device.exits {
+                    let mut left = wanted;
+                    while left != 0 {
+                        let n = left.trailing_zeros() as usize;
+                        left &= left - 1;
+                        bridge.learn(stations(packets.outer_frames[n]).1, port.number);
+                    }
+                }
+            }
+        });
+        let mut bypassed = 0;
+        for (&device, &wanted) in face.devices.iter().zip(&wanted) {
+            let device = &devices[device];
+            books.heard |= !device.is_deaf();
+            if wanted == 0 {
+                continue;
+            }
+            books.matched |= wanted;
+            let dealt = deal(
+                device,
+                lanes,
+                to_wake,
+                buffers,
+                items,
+                &flows,
+                Except::Nobody,
+                *tsc,
+            );
+            books.offered |= dealt.offered;
+            books.all_lent |= dealt.whole;
+            if device.bypasses() {
+                bypassed |= wanted;
+            }
+        }
+        if bypassed != 0 || self.tracer.is_some() {
+            let mut seen = [Item::default(); BURST];
+            seen[..count].copy_from_slice(items);
+            let (mut cells, face) = ([0; CELLS], &self.ports[at].faces[face_at]);
+            let devices = &mut cells[..face.devices.len()];
+            devices.copy_from_slice(&face.devices);
+            self.trace_seen(at, devices, &seen[..count], &wanted, false);
+            if bypassed != 0 {
+                self.bypass(at, devices, &seen[..count], &wanted, books);
+            }
+        }
+    }
+
+    /// Sends on what devices let pass while no NF is there to send.
+    #[cold]
+    fn bypass(
+        &mut self,
+        at: usize,
+        devices: &[usize],
+        items: &[Item],
+        wanted: &[u64; CELLS],
+        books: &mut Books,
+    ) {
+        let (pool, in_port) = (self.ports[at].pool, self.ports[at].number);
+        for (&device, &wanted) in devices.iter().zip(wanted) {
+            let mut left = wanted;
+            if !self.parts.devices[device].bypasses() {
+                continue;
+            }
+            while left != 0 {
+                let n = left.trailing_zeros() as usize;
+                left &= left - 1;
+                let leaving = Leaving {
+                    pool,
+                    granule: items[n].granule,
+                    device,
+                    in_port,
+                    view: items[n].view,
+                    sender: NO_SLOT,
+                };
+                let exit = self.exit(&leaving);
+                self.show_outward(&leaving, exit);
+                // Another device may let it pass, too: what leaves here is a clone.
+                let departing = self.parts.pools[pool]
+                    .leave_shared(leaving.granule)
+                    .map_or(Departing::NoBuffer, Departing::Shared);
+                match self.leave(&leaving, exit, departing) {
+                    Ok(()) => books.bypassed |= 1 << n,
+                    Err(reason) => {
+                        books.failed |= 1 << n;
+                        books.reason = Some(reason);
+                    }
+                }
+            }
+        }
     }
 
     /// A source has played to its end: its handles end with it.
     fn end_port(&mut self, at: usize) {
         self.ports[at].ended = true;
         self.ports[at].counters.ended.set(1);
-        let devices: Vec<usize> = self.ports[at]
-            .cells
-            .iter()
-            .map(|cell| cell.device)
-            .collect();
+        let devices: Vec<usize> = self.ports[at].devices().collect();
         for device in devices {
-            let feeds = |port: &super::port::Port| {
-                !port.ended && port.cells.iter().any(|cell| cell.device == device)
-            };
-            if self.ports.iter().any(feeds) {
-                continue;
-            }
-            for slot in self.parts.devices[device].receivers.clone() {
-                self.end_handle(slot);
+            if self.is_over(device) {
+                let slots: Vec<u8> = self.parts.devices[device].listeners().collect();
+                slots.into_iter().for_each(|slot| self.end_handle(slot));
             }
         }
     }
-}
 
-/// One burst as it was received.
-#[derive(Debug)]
-pub(super) struct Arrivals {
-    items: [Item; BURST],
-    headers: [Headers; BURST],
-}
-
-impl Default for Arrivals {
-    fn default() -> Self {
-        Self {
-            items: [Item::default(); BURST],
-            headers: [Headers::default(); BURST],
+    /// The ports that feed a device have all been played to their end.
+    pub(super) fn is_over(&self, device: usize) -> bool {
+        // Who also receives what leaves is told by control, when nothing can leave any more.
+        let mut faces = self.ports.iter().flat_map(|port| &port.outward);
+        if faces.any(|face| face.devices.contains(&device)) {
+            return false;
         }
+        let feeds = |port: &&super::port::Port| port.devices().any(|other| other == device);
+        let mut feeding = self.ports.iter().filter(feeds).peekable();
+        feeding.peek().is_some() && feeding.all(|port| port.ended)
     }
-}
-
-struct Books {
-    dispatched: u32,
-    unmatched: u32,
-    no_nf: u32,
-}
-
-/// Offers each packet to each handle of each device whose policy wants it.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the parts of one worker, borrowed apart"
-)]
-fn classify(
-    port: &super::port::Port,
-    buffers: &mut Buffers,
-    devices: &mut [Device],
-    lanes: &mut [Option<Box<Lane>>],
-    to_wake: &mut Vec<u8>,
-    items: &[Item],
-    headers: &[Headers],
-    tsc: u64,
-) -> Books {
-    let all = u64::MAX >> (64 - items.len());
-    let (mut matched, mut offered, mut all_lent) = (0, 0, false);
-    for cell in &port.cells {
-        let wanted = if cell.matcher.is_all() {
-            all
-        } else {
-            matches(&cell.matcher, buffers, items, headers)
-        };
-        matched |= wanted;
-        if wanted == 0 {
-            continue;
-        }
-        for &slot in &devices[cell.device].receivers {
-            let Some(lane) = lane_at(lanes, slot) else {
-                continue;
-            };
-            let narrowed = match &lane.matcher {
-                None => wanted,
-                Some(matcher) => wanted & matches(matcher, buffers, items, headers),
-            };
-            if narrowed != 0 {
-                offered |= narrowed;
-                all_lent |=
-                    deliver(lane, buffers, to_wake, items, narrowed, tsc) as usize == items.len();
-            }
-        }
-    }
-    for item in if all_lent { &[] } else { items } {
-        if !buffers.ledger.is_lent(item.granule) {
-            buffers.go_home(item.granule);
-        }
-    }
-    // Wanted by a device but by none of its handles' own matches: unmatched too, if it has handles.
-    let nobody = |cell: &super::port::Cell| devices[cell.device].receivers.is_empty();
-    let lonely = if port.cells.iter().all(nobody) {
-        matched & !offered
-    } else {
-        0
-    };
-    Books {
-        dispatched: offered.count_ones(),
-        no_nf: lonely.count_ones(),
-        unmatched: (all & !offered & !lonely).count_ones(),
-    }
-}
-
-fn matches(
-    matcher: &mvmp_policy::Matcher,
-    buffers: &Buffers,
-    items: &[Item],
-    headers: &[Headers],
-) -> u64 {
-    let mut frames: [&[u8]; BURST] = [&[]; BURST];
-    for (frame, item) in frames.iter_mut().zip(items) {
-        *frame = buffers.frame(*item);
-    }
-    matcher.match_burst(headers, &frames[..items.len()])
 }

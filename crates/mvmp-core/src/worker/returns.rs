@@ -4,33 +4,28 @@
 //! A descriptor is copied out of the ring before it is looked at, and believed only as far as the
 //! ledger agrees. Bounds come from the record that the platform wrote, never from the NF.
 
-use std::sync::Arc;
-
-use mvmp_wire::descriptor::{ANY_PORT, ReleaseReason};
-use mvmp_wire::memory::Mapping;
-use mvmp_wire::packet::Link;
+use mvmp_wire::descriptor::ReleaseReason;
 use mvmp_wire::{Descriptor, Op, PRIVATE_POOL};
 
-use super::buffers::{Arrival, Buffers, Item, Outgoing, Refusal, prefetch};
-use super::delivery::deliver;
+use super::buffers::{BURST, Item, prefetch};
+use super::delivery::{Except, deal, prepare};
+use super::device::Exits;
 use super::lane::{NO_SLOT, REFUSED_MAX, SLOTS_PER_LINE, asked};
-use super::port::written_as;
-use super::{Exits, Worker, lane_at};
+use super::{Worker, lane_at};
 use crate::broken::{Rule, is_broken};
 use crate::counters::DropReason;
-use crate::ledger::Closed;
 
 /// Descriptors taken from one NF in one turn.
 pub(super) const TURN: usize = 128;
 
 /// Where a run of descriptors goes.
-enum Way {
+pub(super) enum Way {
     /// They are given back.
     Home,
     /// Lost, for a reason: the share ends, if it was to end.
     Lost(DropReason),
-    /// Out of a port, by each packet's input port.
-    Ports(u16, u16),
+    /// Out of the ports of a device.
+    Ports(usize),
     /// To the receivers of a rootless device.
     Receivers(usize),
 }
@@ -132,6 +127,9 @@ impl Worker {
             return 0;
         }
         let run = &run[..room];
+        if self.tracer.is_some() {
+            self.trace_returned(pool, run);
+        }
         match op {
             Op::Release => self.release(at, pool, run),
             Op::Forward => self.forward(at, pool, run, &way),
@@ -141,31 +139,26 @@ impl Worker {
     }
 
     /// Where handle number `arg` of this NF leads.
-    fn way(&mut self, at: usize, op: Op, arg: u8) -> Way {
+    pub(super) fn way(&mut self, at: usize, op: Op, arg: u8) -> Way {
         if op == Op::Release {
             return Way::Home;
         }
-        let slot = self.nfs[at]
-            .slots
-            .get(arg as usize)
-            .copied()
-            .unwrap_or(NO_SLOT);
+        let slot = self.slot_of(at, arg);
         let Some((nf, device)) = lane_at(&mut self.lanes, slot)
             .filter(|lane| lane.tx)
             .map(|lane| (lane.nf, lane.device))
         else {
             return Way::Lost(DropReason::NotAuthorized);
         };
-        match self.parts.devices[device].exits {
-            Exits::Direct(port) => Way::Ports(port, port),
-            Exits::Bridge(one, other) => Way::Ports(one, other),
+        match &self.parts.devices[device].exits {
+            Exits::Direct(_) | Exits::Bridge(_) | Exits::Bond(_) => Way::Ports(device),
             Exits::Rootless => {
-                let foreign = |&slot: &u8| {
+                let foreign = |slot: u8| {
                     self.lanes[slot as usize]
                         .as_ref()
                         .is_some_and(|lane| lane.nf != nf)
                 };
-                let heard = self.parts.devices[device].receivers.iter().any(foreign);
+                let heard = self.parts.devices[device].listeners().any(foreign);
                 if heard {
                     Way::Receivers(device)
                 } else {
@@ -176,34 +169,22 @@ impl Worker {
     }
 
     /// How many of the run can go on without loss.
-    fn room_on(&mut self, at: usize, pool: usize, way: &Way, run: &[Descriptor]) -> usize {
+    pub(super) fn room_on(
+        &mut self,
+        at: usize,
+        pool: usize,
+        way: &Way,
+        run: &[Descriptor],
+    ) -> usize {
         let room = match way {
             Way::Home | Way::Lost(_) => usize::MAX,
             Way::Receivers(device) => {
                 let nf = self.nfs[at].nf;
-                self.room_of_receivers(pool, *device, Some(nf), run.len() as u32) as usize
+                self.room_of_receivers(pool, *device, Except::Nf(nf), run.len() as u32) as usize
             }
-            Way::Ports(one, other) => self.room_of_port(*one).min(self.room_of_port(*other)),
+            Way::Ports(device) => self.room_of_exits(pool, *device, run.len() as u32),
         };
         room.min(run.len())
-    }
-
-    fn room_of_port(&self, number: u16) -> usize {
-        match self.port_at.get(number as usize).copied().flatten() {
-            Some(place) => self.ports[place].lossless_room(),
-            None => match self
-                .parts
-                .owner_of_port
-                .get(number as usize)
-                .copied()
-                .flatten()
-            {
-                Some(worker) => self.parts.hand_over[worker]
-                    .as_ref()
-                    .map_or(usize::MAX, |ring| ring.out.slots()),
-                None => usize::MAX,
-            },
-        }
     }
 
     fn release(&mut self, at: usize, pool: usize, run: &[Descriptor]) {
@@ -229,7 +210,10 @@ impl Worker {
         };
         let (closed, refused, no_way) = match way {
             Way::Receivers(device) => self.forward_to_receivers(at, pool, run, *device),
-            Way::Ports(one, other) => self.forward_to_ports(at, pool, run, (*one, *other)),
+            Way::Ports(device) => {
+                let (refused, no_way) = self.send_run(at, pool, run, *device);
+                (run.len() as u64 - refused, refused, no_way)
+            }
             Way::Home | Way::Lost(_) => {
                 let (closed, refused) = self.parts.pools[pool].give_back(slot, run);
                 (closed, refused, closed)
@@ -251,68 +235,6 @@ impl Worker {
                 lane.counters.out_drops.add(*reason, closed);
             }
         }
-    }
-
-    /// Runs that leave by one NIC of this worker's go in one go, all else packet by packet.
-    fn forward_to_ports(
-        &mut self,
-        at: usize,
-        pool: usize,
-        run: &[Descriptor],
-        exits: (u16, u16),
-    ) -> (u64, u64, u64) {
-        let (mut refused, mut no_way, mut rest) = (0, 0, run);
-        while let Some(first) = rest.first() {
-            let exit = self.exit(pool, first, exits);
-            let same = |next: &&Descriptor| self.exit(pool, next, exits) == exit;
-            let length = if exits.0 == exits.1 {
-                rest.len()
-            } else {
-                rest.iter().take_while(same).count()
-            };
-            let (part, after) = rest.split_at(length);
-            rest = after;
-            let refused_here = match exit.and_then(|exit| self.own_nic(exit)) {
-                Some(place) => self.forward_to_nic(at, pool, part, place),
-                None => self.forward_one_by_one(at, pool, part, exits),
-            };
-            refused += refused_here;
-            if exit.is_none() {
-                no_way += part.len() as u64 - refused_here;
-            }
-        }
-        (run.len() as u64 - refused, refused, no_way)
-    }
-
-    #[inline(always)]
-    fn own_nic(&self, exit: u16) -> Option<usize> {
-        let place = self.port_at.get(exit as usize).copied().flatten()?;
-        (!self.ports[place].is_capture()).then_some(place)
-    }
-
-    /// Returns how many were refused.
-    fn forward_to_nic(&mut self, at: usize, pool: usize, part: &[Descriptor], place: usize) -> u64 {
-        let (slot, arg) = (part[0].slot, part[0].arg);
-        let departed = self.ports[place].send_run(&mut self.parts.pools[pool], slot, part);
-        self.count_out_drops(at, arg, DropReason::NoBuffer, departed.no_buffer);
-        departed.refused
-    }
-
-    fn forward_one_by_one(
-        &mut self,
-        at: usize,
-        pool: usize,
-        part: &[Descriptor],
-        exits: (u16, u16),
-    ) -> u64 {
-        let mut refused = 0;
-        for descriptor in part {
-            match close_for_sending(&mut self.parts.pools[pool], descriptor) {
-                None => refused += 1,
-                Some(outgoing) => self.send(at, pool, descriptor, outgoing, exits),
-            }
-        }
-        refused
     }
 
     /// Opens the receivers' shares first, then closes the sender's: the buffer is never free in between.
@@ -353,10 +275,14 @@ impl Worker {
                 limited += 1;
                 continue;
             }
-            items[count] = Item {
+            let record = buffers.record(descriptor.granule);
+            let view = buffers.ledger.view(descriptor.slot, descriptor.granule);
+            let item = Item {
+                granule: descriptor.granule,
                 hop: descriptor.hop + 1,
-                ..item_of(buffers, descriptor.granule)
+                ..Item::default()
             };
+            items[count] = item.showing(view, &record);
             count += 1;
         }
         if limited != 0
@@ -369,7 +295,7 @@ impl Worker {
 
     /// Delivers to all others that receive; what none of their matches wants is the drop
     /// `no_receiver` of the handle that it was sent over, `arg`. Returns how many were wanted.
-    fn deliver_to_receivers(
+    pub(super) fn deliver_to_receivers(
         &mut self,
         at: usize,
         pool: usize,
@@ -377,28 +303,48 @@ impl Worker {
         device: usize,
         arg: u8,
     ) -> u64 {
-        if items.is_empty() {
+        let Some(mut seen) = self.departures.take() else {
             return 0;
-        }
-        let (nf, tsc) = (self.nfs[at].nf, self.tsc);
-        let all = u64::MAX >> (64 - items.len());
+        };
+        let Self {
+            parts,
+            lanes,
+            to_wake,
+            fragments,
+            deep,
+            nfs,
+            tsc,
+            ..
+        } = self;
+        let (receiving, buffers) = (&parts.devices[device], &mut parts.pools[pool]);
+        let except = Except::Nf(nfs[at].nf);
+        let tunnels = deep.then_some(&parts.tunnel_ports);
+        let asks = |slot| lane_at(lanes, slot).is_some_and(|lane| lane.matcher.is_some());
+        let looks = !receiving.groups.is_empty() || receiving.listeners().any(asks);
         let mut offered = 0;
-        for &slot in &self.parts.devices[device].receivers {
-            let Some(lane) = lane_at(&mut self.lanes, slot).filter(|lane| lane.nf != nf) else {
-                continue;
-            };
-            let buffers = &mut self.parts.pools[pool];
-            let wanted = match &lane.matcher {
-                None => all,
-                Some(matcher) => narrowed(matcher, buffers, items),
-            };
-            offered |= wanted;
-            deliver(lane, buffers, &mut self.to_wake, items, wanted, tsc);
+        for part in items.chunks(BURST) {
+            let all = u64::MAX >> (64 - part.len());
+            let mut flows = [0; BURST];
+            if looks {
+                seen.seen_alike(part, buffers, tunnels, |packets| {
+                    prepare(receiving, lanes, fragments, packets, all, &mut flows);
+                });
+            } else {
+                for slot in receiving.listeners() {
+                    if let Some(lane) = lane_at(lanes, slot) {
+                        lane.narrowed = all;
+                    }
+                }
+            }
+            let dealt = deal(
+                receiving, lanes, to_wake, buffers, part, &flows, except, *tsc,
+            );
+            offered += dealt.offered.count_ones() as usize;
         }
-        let heard = u64::from(offered.count_ones());
-        let unheard = items.len() as u64 - heard;
+        self.departures = Some(seen);
+        let unheard = (items.len() - offered) as u64;
         self.count_out_drops(at, arg, DropReason::NoReceiver, unheard);
-        heard
+        offered as u64
     }
 
     fn mirror(&mut self, at: usize, pool: usize, run: &[Descriptor], way: &Way) {
@@ -413,7 +359,7 @@ impl Worker {
                 Way::Receivers(device) => {
                     self.deliver_to_receivers(at, pool, &items[..count], *device, part[0].arg);
                 }
-                Way::Ports(one, other) => self.mirror_out(at, pool, part, (*one, *other)),
+                Way::Ports(device) => self.mirror_out(at, pool, part, *device),
                 Way::Home | Way::Lost(_) => {}
             }
         }
@@ -426,287 +372,26 @@ impl Worker {
         }
     }
 
-    fn mirror_out(&mut self, at: usize, pool: usize, part: &[Descriptor], exits: (u16, u16)) {
-        for descriptor in part {
-            let buffers = &mut self.parts.pools[pool];
-            if !buffers
-                .ledger
-                .holds(descriptor.slot, descriptor.granule, descriptor.token)
-            {
-                continue;
-            }
-            let outgoing = match buffers.leave_shared(descriptor.granule) {
-                Some(outgoing) => Departing::Shared(outgoing),
-                None => Departing::NoBuffer,
-            };
-            self.send(at, pool, descriptor, outgoing, exits);
-        }
-    }
-
-    /// The port that a packet's input port calls for.
-    #[inline(always)]
-    fn exit(&self, pool: usize, descriptor: &Descriptor, (one, other): (u16, u16)) -> Option<u16> {
-        if one == other {
-            return Some(one);
-        }
-        let any = descriptor.offset == ANY_PORT;
-        match if any {
-            self.parts.pools[pool].record(descriptor.granule).in_port
-        } else {
-            descriptor.offset
-        } {
-            port if port == one => Some(other),
-            port if port == other => Some(one),
-            _ => None,
-        }
-    }
-
-    /// Sends one packet out of the port that its input port calls for.
-    fn send(
-        &mut self,
-        at: usize,
-        pool: usize,
-        descriptor: &Descriptor,
-        departing: Departing,
-        (one, other): (u16, u16),
-    ) {
-        let granule = descriptor.granule;
-        let record = self.parts.pools[pool].record(granule);
-        let exit = self.exit(pool, descriptor, (one, other));
-        let outgoing = match departing {
-            Departing::Last(outgoing) | Departing::Shared(outgoing) => outgoing,
-            Departing::NoBuffer => {
-                return self.count_out_drop(at, descriptor.arg, DropReason::NoBuffer);
-            }
-        };
-        let Some(exit) = exit else {
-            outgoing.discard();
-            return self.count_out_drop(at, descriptor.arg, DropReason::NoRoute);
-        };
-        match self.port_at.get(exit as usize).copied().flatten() {
-            Some(place) => {
-                let port = &mut self.ports[place];
-                if port.is_capture() {
-                    let (timestamp_ns, wire_length, link) = written_as(&record);
-                    let item = item_of(&self.parts.pools[pool], granule);
-                    port.write(
-                        self.parts.pools[pool].frame(item),
-                        timestamp_ns,
-                        wire_length,
-                        link,
-                    );
-                    outgoing.discard();
-                } else {
-                    port.send(outgoing);
-                }
-            }
-            None => self.hand_over(at, descriptor.arg, exit, outgoing, pool, granule),
-        }
-    }
-
-    fn hand_over(
-        &mut self,
-        at: usize,
-        arg: u8,
-        exit: u16,
-        outgoing: Outgoing,
-        pool: usize,
-        granule: u32,
-    ) {
-        let owner = self
-            .parts
-            .owner_of_port
-            .get(exit as usize)
-            .copied()
-            .flatten();
-        let ring = owner
-            .and_then(|worker| self.parts.hand_over.get_mut(worker))
-            .and_then(Option::as_mut);
-        let Some(ring) = ring else {
-            outgoing.discard();
-            return self.count_out_drop(at, arg, DropReason::PortGone);
-        };
-        let record = self.parts.pools[pool].record(granule);
-        // ORDERING: counted before it can be taken out and discounted.
-        ring.in_transit
-            .fetch_add(1, std::sync::atomic::Ordering::AcqRel);
-        if let Err(rtrb::PushError::Full(parcel)) =
-            ring.out.push(outgoing.into_parcel(exit, &record))
-        {
-            ring.in_transit
-                .fetch_sub(1, std::sync::atomic::Ordering::AcqRel);
-            parcel.open().discard();
-            self.count_out_drop(at, arg, DropReason::HandOverFull);
-        }
-    }
-
-    fn count_refused(&mut self, at: usize, refused: u64) {
+    pub(super) fn count_refused(&mut self, at: usize, refused: u64) {
         if refused != 0 {
             self.nfs[at].counters.refused.add(refused);
         }
     }
 
     /// Counts at the handle that was sent over.
-    fn count_out_drop(&mut self, at: usize, handle: u8, reason: DropReason) {
+    pub(super) fn count_out_drop(&mut self, at: usize, handle: u8, reason: DropReason) {
         self.count_out_drops(at, handle, reason, 1);
     }
 
-    fn count_out_drops(&mut self, at: usize, handle: u8, reason: DropReason, n: u64) {
+    pub(super) fn count_out_drops(&mut self, at: usize, handle: u8, reason: DropReason, n: u64) {
         if n == 0 {
             return;
         }
-        let slot = self.nfs[at]
-            .slots
-            .get(handle as usize)
-            .copied()
-            .unwrap_or(NO_SLOT);
+        let slot = self.slot_of(at, handle);
         if let Some(lane) = lane_at(&mut self.lanes, slot) {
             lane.counters.out_drops.add(reason, n);
         }
     }
-
-    /// Takes frames that the NF has built in its private memory: each is copied into a fresh buffer.
-    fn take_built(&mut self, at: usize, run: &[Descriptor]) -> usize {
-        let private = Arc::clone(&self.nfs[at].private);
-        for (done, descriptor) in run.iter().enumerate() {
-            let (slot, way) = match asked(descriptor) {
-                Some(Op::Forward) => {
-                    let slot = self.nfs[at]
-                        .slots
-                        .get(descriptor.arg as usize)
-                        .copied()
-                        .unwrap_or(NO_SLOT);
-                    (slot, self.way(at, Op::Forward, descriptor.arg))
-                }
-                _ => {
-                    self.count_refused(at, 1);
-                    continue;
-                }
-            };
-            if self.parts.lossless && self.room_on(at, 0, &way, &run[done..=done]) == 0 {
-                return done;
-            }
-            if let Some(lane) = lane_at(&mut self.lanes, slot) {
-                lane.counters.built.add(1);
-            } else {
-                self.count_refused(at, 1);
-            }
-            if let Err(reason) = self.take_one_built(at, descriptor, &way, &private) {
-                self.count_out_drop(at, descriptor.arg, reason);
-            }
-        }
-        run.len()
-    }
-
-    fn take_one_built(
-        &mut self,
-        at: usize,
-        descriptor: &Descriptor,
-        way: &Way,
-        private: &Mapping,
-    ) -> Result<(), DropReason> {
-        if let Way::Lost(reason) = way {
-            return Err(*reason);
-        }
-        let from =
-            descriptor.granule as usize * mvmp_wire::GRANULE_BYTES + descriptor.offset as usize;
-        // The port that an NF names for a frame of its own travels as the hop byte: see docs/protocol.md.
-        let in_port = if descriptor.hop == u8::MAX {
-            ANY_PORT
-        } else {
-            u16::from(descriptor.hop)
-        };
-        let length = descriptor.length as usize;
-        let arrival = Arrival {
-            timestamp_ns: self.clock.now_ns(self.tsc),
-            wire_length: length as u32,
-            in_port,
-            link: Link::Ethernet,
-        };
-        let Some(buffers) = self.parts.pools.first_mut() else {
-            return Err(DropReason::NoBuffer);
-        };
-        let taken = buffers.take_in_with(length, arrival, |room| private.copy_out(from, room));
-        let item = match taken {
-            Ok(Some(item)) => item,
-            Ok(None) => return Err(DropReason::BadFrame),
-            Err(Refusal::NoBuffer) => return Err(DropReason::NoBuffer),
-            Err(Refusal::TooLong) => return Err(DropReason::TooLong),
-        };
-        match way {
-            Way::Receivers(device) => {
-                self.deliver_to_receivers(at, 0, &[item], *device, descriptor.arg);
-                let buffers = &mut self.parts.pools[0];
-                if !buffers.ledger.is_lent(item.granule) {
-                    buffers.go_home(item.granule);
-                }
-            }
-            Way::Ports(one, other) => {
-                let outgoing = Departing::Last(self.parts.pools[0].leave(item.granule));
-                let sent = Descriptor {
-                    granule: item.granule,
-                    offset: ANY_PORT,
-                    arg: descriptor.arg,
-                    ..Descriptor::default()
-                };
-                self.send(at, 0, &sent, outgoing, (*one, *other));
-            }
-            Way::Home | Way::Lost(_) => self.parts.pools[0].go_home(item.granule),
-        }
-        Ok(())
-    }
-}
-
-/// A buffer that leaves.
-enum Departing {
-    /// Nobody holds it any more.
-    Last(Outgoing),
-    /// Others do: an indirect mbuf.
-    Shared(Outgoing),
-    /// There was no mbuf for a clone.
-    NoBuffer,
-}
-
-/// Closes the sender's share and yields what can be sent; `None`: refused.
-#[inline(always)]
-fn close_for_sending(buffers: &mut Buffers, descriptor: &Descriptor) -> Option<Departing> {
-    match buffers
-        .ledger
-        .close(descriptor.slot, descriptor.granule, descriptor.token)
-    {
-        Closed::Refused => None,
-        Closed::Last => Some(Departing::Last(buffers.leave(descriptor.granule))),
-        Closed::Shared => Some(
-            buffers
-                .leave_shared(descriptor.granule)
-                .map_or(Departing::NoBuffer, Departing::Shared),
-        ),
-    }
-}
-
-/// A buffer as it was received.
-#[inline(always)]
-fn item_of(buffers: &Buffers, granule: u32) -> Item {
-    let record = buffers.record(granule);
-    Item {
-        granule,
-        offset: record.offset,
-        length: record.length,
-        link: record.link as u8,
-        hop: 0,
-    }
-}
-
-fn narrowed(matcher: &mvmp_policy::Matcher, buffers: &Buffers, items: &[Item]) -> u64 {
-    let mut wanted = 0;
-    for (at, item) in items.iter().enumerate() {
-        let frame = buffers.frame(*item);
-        let link = buffers.record(item.granule).link;
-        if matcher.matches(&mvmp_wire::packet::parse(frame, link), frame) {
-            wanted |= 1 << at;
-        }
-    }
-    wanted
 }
 
 /// How many descriptors at the front ask for the same thing in the same pool.

@@ -39,12 +39,13 @@ impl Worker {
             });
         };
         lane.receiving = false;
+        lane.closing = true;
         // ORDERING: release; what was delivered before is in the ring.
         lane.down.state().fetch_or(STATE_CLOSED, Ordering::Release);
         let nf = lane.nf;
-        self.parts.devices[lane.device]
-            .receivers
-            .retain(|&receiver| receiver != slot);
+        let device = &mut self.parts.devices[lane.device];
+        device.dismiss(slot);
+        device.senders -= u32::from(lane.tx);
         wake(lane, &self.parts.counters);
         let drain_to = self
             .nfs
@@ -119,8 +120,16 @@ impl Worker {
                 let capacity = self.nfs[at].up.return_capacity();
                 let behind = drain_to.wrapping_sub(self.nfs[at].returns.head());
                 // A head beyond the snapshot, or a snapshot that no honest ring could have: drained.
-                // So is a stalled lossless head: what stays behind is swept (rule 14).
-                if behind > capacity || (sweep.died && self.nfs[at].blocked) {
+                // So is a stalled lossless head: what stays behind is swept (rule 14), and if the NF
+                // goes as a whole, read no more: each of its descriptors would count as a lie.
+                let stalled = sweep.died && self.nfs[at].blocked;
+                let mut lanes = self
+                    .lanes
+                    .iter()
+                    .flatten()
+                    .filter(|lane| Some(lane.nf) == nf);
+                self.nfs[at].quarantined |= stalled && lanes.all(|lane| lane.closing);
+                if behind > capacity || stalled {
                     0
                 } else {
                     behind

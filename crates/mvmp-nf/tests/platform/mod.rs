@@ -8,9 +8,11 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mvmp_nf::{ConnectOptions, Handle, Nf, OpenOptions};
 use mvmp_wire::memory::{self, Access};
 use mvmp_wire::message::{
-    FromPlatform, LaneGeometry, PoolGeometry, PortFacts, ToPlatform, WorkerGeometry,
+    FromPlatform, LaneGeometry, PoolGeometry, PortFacts, ToPlatform, TunnelPortLists,
+    WorkerGeometry,
 };
 use mvmp_wire::region::{
     DownRegion, RecordRegion, STATE_ENDED, STATUS_BYTES, StatusRegion, UpRegion,
@@ -120,6 +122,7 @@ impl Platform {
             }],
             private_bytes: PRIVATE_BYTES,
             lossless: false,
+            tunnel_ports: TunnelPortLists::default(),
         };
         channel::send(
             &socket,
@@ -386,4 +389,40 @@ pub fn await_true(what: &str, mut truth: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::yield_now();
     }
+}
+
+/// An NF `ids`, and its platform's end.
+pub fn connected(platform: &Platform) -> (Nf, Peer) {
+    let options = ConnectOptions {
+        socket: platform.socket(),
+        wait: Duration::ZERO,
+    };
+    thread::scope(|scope| {
+        let nf = scope.spawn(|| Nf::connect("ids", options).unwrap());
+        let peer = platform.accept();
+        (nf.join().unwrap(), peer)
+    })
+}
+
+/// A device that it opens.
+pub fn opened(nf: &Nf, peer: &mut Peer, device: &str) -> Handle {
+    thread::scope(|scope| {
+        let handle = scope.spawn(|| nf.open(device, OpenOptions::default()).unwrap());
+        peer.opens(256);
+        handle.join().unwrap()
+    })
+}
+
+/// Closes while the platform's end answers.
+pub fn close(nf: Nf, peer: &Peer) {
+    let handles = nf.handles().len();
+    thread::scope(|scope| {
+        scope.spawn(move || drop(nf));
+        for _ in 0..handles {
+            let ToPlatform::Close { handle } = peer.hear() else {
+                panic!("a close was due")
+            };
+            peer.say(&FromPlatform::Closed { handle });
+        }
+    });
 }

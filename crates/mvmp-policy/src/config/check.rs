@@ -1,7 +1,13 @@
 //! What is allowed but perhaps not meant: `mvmp check` prints it, `mvmp up` logs it.
 
+mod circles;
+mod groups;
+mod sending;
+
+use mvmp_wire::packet::LayerSet;
+
 use super::reader::dotted;
-use super::spec::{Mode, NfSpec, PortSpec, Rate, TunnelPorts};
+use super::spec::{Cell, Mode, NfSpec, PortSpec, Rate, Receive, Toward};
 use super::{Config, Warning};
 
 pub(super) fn check(config: &Config) -> Vec<Warning> {
@@ -12,7 +18,9 @@ pub(super) fn check(config: &Config) -> Vec<Warning> {
     cells(config, &mut warnings);
     readers(config, &mut warnings);
     readers_without_ports(config, &mut warnings);
-    senders(config, &mut warnings);
+    sending::check(config, &mut warnings);
+    groups::check(config, &mut warnings);
+    circles::check(config, &mut warnings);
     warnings.0
 }
 
@@ -38,13 +46,6 @@ fn platform(config: &Config, warnings: &mut Warnings) {
             platform.buffers
         );
         warnings.add("platform", "buffers", message);
-    }
-    if platform.tunnel_ports != TunnelPorts::default() {
-        warnings.add(
-            "platform",
-            "tunnel_ports",
-            "has no effect yet: tunnels are not supported yet".into(),
-        );
     }
     let instances: u32 = config.nfs.iter().map(|nf| nf.instances).sum();
     if instances > platform.max_nfs {
@@ -136,22 +137,69 @@ fn unused(config: &Config, warnings: &mut Warnings) {
 fn cells(config: &Config, warnings: &mut Warnings) {
     for device in &config.devices {
         for cell in &device.cells {
-            let message = match &cell.receive {
-                None => format!(
-                    "nothing is received from `{}`: its cell is empty",
-                    cell.port
-                ),
-                Some(rule) if rule.compile().is_none() => {
-                    format!(
-                        "nothing is received from `{}`: no packet matches `{rule}`",
-                        cell.port
-                    )
-                }
-                Some(_) => continue,
-            };
-            warnings.add("devices", &device.name, message);
+            for message in cell_faults(config, cell) {
+                warnings.add("devices", &device.name, message);
+            }
         }
     }
+}
+
+fn cell_faults(config: &Config, cell: &Cell) -> Vec<String> {
+    let port = &cell.port;
+    let Some(receive) = &cell.receive else {
+        return vec![format!(
+            "nothing is received from `{port}`: its cell is empty"
+        )];
+    };
+    if receive.rule.compile().is_none() {
+        let rule = &receive.rule;
+        return vec![format!(
+            "nothing is received from `{port}`: no packet matches `{rule}`"
+        )];
+    }
+    let mut faults = Vec::new();
+    if let Some((word, number)) = jumped_over(config, receive) {
+        faults.push(format!(
+            "the rule for `{port}` is asked of what is inside: port {number} is jumped over with `{word}`, write `{word}` instead"
+        ));
+    }
+    if receive.direction != Toward::In && !sending::anyone_sends(config, port) {
+        let direction = receive.direction.as_str();
+        faults.push(format!(
+            "direction = \"{direction}\" at `{port}`, and no role may send there"
+        ));
+    }
+    faults
+}
+
+/// A tunnel's own UDP port in a rule that is asked behind that tunnel.
+fn jumped_over(config: &Config, receive: &Receive) -> Option<(&'static str, u16)> {
+    let jumped = receive.decap.union(receive.strip);
+    let ports = &config.platform.tunnel_ports;
+    let tunnels = [
+        (LayerSet::VXLAN, "vxlan", &ports.vxlan),
+        (LayerSet::GENEVE, "geneve", &ports.geneve),
+        (LayerSet::GTP, "gtp", &ports.gtpu),
+    ];
+    let text = receive.rule.to_string();
+    let words: Vec<_> = text
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
+    let asks = |number: u16| {
+        let number = number.to_string();
+        words.windows(2).any(|pair| pair == ["port", &number])
+    };
+    let inside = tunnels
+        .into_iter()
+        .filter(|(set, ..)| jumped.contains(*set));
+    // What asks `outer` is answered on the outside.
+    if text.contains("outer") {
+        return None;
+    }
+    inside
+        .flat_map(|(_, word, ports)| ports.iter().map(move |&port| (word, port)))
+        .find(|&(_, port)| asks(port))
 }
 
 /// Whoever maps a pool can read all packets in it, whatever its rules say.
@@ -195,34 +243,6 @@ fn readers_without_ports(config: &Config, warnings: &mut Warnings) {
             names(readers)
         );
         warnings.add("devices", "", message);
-    }
-}
-
-/// Two that get the same packets and may both send them.
-fn senders(config: &Config, warnings: &mut Warnings) {
-    for device in config
-        .devices
-        .iter()
-        .filter(|device| device.mode != Mode::Rootless)
-    {
-        let both = |nf: &&NfSpec| {
-            nf.right(&device.name)
-                .is_some_and(|right| right.rx && right.tx)
-        };
-        let roles: Vec<_> = config.nfs.iter().filter(both).collect();
-        let message = match roles.as_slice() {
-            [] => continue,
-            [role] if role.instances == 1 => continue,
-            [role] => format!(
-                "{} instances of `{}` each get every packet and may send it: it can leave more than once",
-                role.instances, role.name
-            ),
-            _ => format!(
-                "{} each get every packet and may send it: it can leave more than once",
-                names(roles.iter().map(|nf| &nf.name))
-            ),
-        };
-        warnings.add("devices", &device.name, message);
     }
 }
 

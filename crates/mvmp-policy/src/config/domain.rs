@@ -70,7 +70,9 @@ pub(super) fn reach(config: &Config) -> Vec<Vec<usize>> {
                 nf.right(&config.devices[device].name)
                     .is_some_and(|right| right.rx)
             };
-            if domain.devices.iter().any(receives) {
+            // What it defines over a port it can receive, too.
+            let defines = |&port: &usize| nf.may_define.contains(&config.ports[port].name);
+            if domain.devices.iter().any(receives) || domain.ports.iter().any(defines) {
                 reach[role].push(place);
             }
         }

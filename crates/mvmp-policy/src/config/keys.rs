@@ -1,5 +1,9 @@
 //! Every key that a configuration can have: the reader refuses others, the schema lists these.
 
+mod device;
+
+pub(super) use device::*;
+
 /// Whether a key has an effect already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
@@ -81,7 +85,7 @@ pub(super) const PLATFORM: &[Field] = &[
     now(
         "tunnel_ports",
         r##"{"$ref": "#/$defs/tunnel_ports"}"##,
-        "UDP destination ports by which tunnels are recognised. Read, and not used yet.",
+        "UDP destination ports by which tunnels are recognised.",
     ),
     now(
         "stall_s",
@@ -169,54 +173,6 @@ pub(super) const PORT: &[Field] = &[
     ),
 ];
 
-pub(super) const DEVICE: &[Field] = &[
-    now(
-        "mode",
-        r#"{"enum": ["direct", "bridge", "rootless"]}"#,
-        "direct (one port), bridge (two ports), rootless (none).",
-    ),
-    now(
-        "ports",
-        r#"{"type": "array", "items": {"type": "string"}, "uniqueItems": true, "maxItems": 2}"#,
-        "Its ports, by name.",
-    ),
-    now(
-        "receive",
-        r##"{"type": "object", "additionalProperties": {"$ref": "#/$defs/receive"}}"##,
-        "What is received, port by port. Absent: all from every port; a port that is left out: nothing.",
-    ),
-    now(
-        "send",
-        r##"{"$ref": "#/$defs/send"}"##,
-        "How packets are sent.",
-    ),
-    later("addresses", "Addresses of the device."),
-    later("absent", "What happens while no NF is there to send."),
-    later("copy", "Copies into the receiver's pool."),
-    later("via", "Whether packets may travel from NF to NF."),
-];
-
-pub(super) const RECEIVE: &[Field] = &[
-    now(
-        "match",
-        r#"{"type": "string", "default": "all"}"#,
-        "A rule in tcpdump's words; a string alone is short for this.",
-    ),
-    now(
-        "direction",
-        r#"{"const": "in", "default": "in"}"#,
-        "\"in\"; \"out\" and \"inout\" are not supported yet.",
-    ),
-    later("decap", "Layers that are jumped over."),
-    later("strip", "Layers that are removed."),
-];
-
-pub(super) const SEND: &[Field] = &[now(
-    "policy",
-    r#"{"const": "opposite", "default": "opposite"}"#,
-    "For a bridge: by the port that the packet did not come from.",
-)];
-
 pub(super) const NF: &[Field] = &[
     now(
         "devices",
@@ -238,6 +194,15 @@ pub(super) const NF: &[Field] = &[
         r#"{"type": "integer", "minimum": 0, "maximum": 4294967294}"#,
         "The user who speaks for this role on the shared socket.",
     ),
-    later("groups", "Balancing among instances and roles."),
+    now(
+        "groups",
+        r##"{"type": "object", "additionalProperties": {"$ref": "#/$defs/name"}}"##,
+        "By device, the group in which its instances receive: of the members of a group, each flow has one. Without: every instance gets every packet.",
+    ),
+    now(
+        "may_define",
+        r#"{"type": "array", "items": {"type": "string"}, "uniqueItems": true}"#,
+        "Ports over which its instances may define devices of their own.",
+    ),
     later("grants", "Who may map this NF's private memory."),
 ];

@@ -3,7 +3,9 @@
 //! ```text
 //! TOML ──┐                                              ┌─▶ check(): warnings
 //!        ├─▶ tree (with places) ─▶ reader, by section ─▶ Config ─▶ domains(), reach()
-//! JSON ──┘                          keys: known, later  └─▶ replace_port(): --port
+//! JSON ──┘                          keys: known, later  ├─▶ replace_port(): --port
+//!                                                       ├─▶ to_json(): what holds, defaults included
+//!                                                       └─▶ diff(): what an `apply` would change
 //! ```
 //!
 //! `mvmp up`, `mvmp check` and the Python `Platform` call [`Config::from_toml`] or
@@ -11,9 +13,12 @@
 //! "not supported yet", so that no setting is ever silently without effect.
 
 mod argument;
+mod cells;
 mod check;
 mod devices;
+mod diff;
 mod domain;
+mod encap;
 mod error;
 mod keys;
 mod names;
@@ -25,13 +30,16 @@ mod schema;
 mod source;
 mod spec;
 mod tree;
+mod write;
 
+pub use diff::{Change, Detail, Item, Kind, Section};
 pub use domain::Domain;
 pub use error::{ConfigError, Warning};
 pub use spec::{
-    ALIVE_S_DEFAULT, BUFFERS_DEFAULT, CAPTURE_FRAME_BYTES_DEFAULT, CaptureSpec, Cell, DeviceSpec,
-    MEMORY_BYTES_DEFAULT, Mode, NFS_MAX, NfSpec, OnStall, PlatformSpec, PortKind, PortSpec,
-    RING_SLOTS_DEFAULT, Rate, Right, STALL_S_DEFAULT, TunnelPorts, WaitFor,
+    ALIVE_S_DEFAULT, Absent, BUFFERS_DEFAULT, CAPTURE_FRAME_BYTES_DEFAULT, CaptureSpec, Cell,
+    CellSend, DeviceSpec, Ethernet, MEMORY_BYTES_DEFAULT, Mode, NFS_MAX, NfSpec, OnStall,
+    PlatformSpec, PortKind, PortSpec, RING_SLOTS_DEFAULT, Rate, Receive, Right, STALL_S_DEFAULT,
+    SendPolicy, Toward, TunnelPorts, WaitFor,
 };
 
 use reader::Place;
@@ -92,7 +100,16 @@ impl Config {
         let devices = devices.unwrap_or_default();
         let nfs = fields.read("nfs", |place| {
             names::read(place, names::ROLES, |name, place| {
-                nfs::read(name, place, &devices)
+                let open = platform.open;
+                nfs::read(
+                    name,
+                    place,
+                    &nfs::Known {
+                        devices: &devices,
+                        ports: &ports,
+                        open,
+                    },
+                )
             })
         })?;
         let config = Self {
@@ -105,6 +122,40 @@ impl Config {
             config.check_waits(place)?;
         }
         Ok(config)
+    }
+
+    /// Reads one device as JSON, the table that the file would have, over ports that exist: for NFs
+    /// that define devices of their own.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it; lines are 0.
+    pub fn from_device_json(
+        name: &str,
+        value: &serde_json::Value,
+        ports: &[PortSpec],
+    ) -> Result<DeviceSpec, ConfigError> {
+        let source = Source {
+            file: "device",
+            text: None,
+        };
+        let root = tree::from_json(&source, value, 0)?;
+        let place = Place {
+            path: reader::dotted("", name),
+            ..Place::root(&source, &root)
+        };
+        names::check(name, &place, names::DEVICES)?;
+        devices::read(name, &place, ports)
+    }
+
+    /// The same configuration as JSON, with its defaults: [`Config::from_json`] reads it back.
+    pub fn to_json(&self) -> serde_json::Value {
+        write::config(self)
+    }
+
+    /// What an `apply` of `new` to this one would change, item by item, and what of it a running
+    /// platform cannot do.
+    pub fn diff(&self, new: &Self) -> Change {
+        diff::diff(self, new)
     }
 
     /// The roles that captures wait for exist. They come last in the file, so this is read last.

@@ -29,6 +29,12 @@ pub(super) const ROLES: Section = Section {
     max: 256,
 };
 
+pub(super) const GROUPS: Section = Section {
+    noun: "group",
+    plural: "groups",
+    max: 64,
+};
+
 /// Reads a table of named things, in the order of the file.
 pub(super) fn read<'a, T>(
     place: &Place<'a>,
@@ -49,7 +55,7 @@ pub(super) fn read<'a, T>(
     Ok(read)
 }
 
-fn check(name: &str, place: &Place<'_>, section: Section) -> Result<()> {
+pub(super) fn check(name: &str, place: &Place<'_>, section: Section) -> Result<()> {
     let noun = section.noun;
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     if let Some(wrong) = name.chars().find(|c| !allowed(*c)) {

@@ -1,24 +1,34 @@
 //! `[nfs]`: the authorization table.
 
 use super::keys;
-use super::names::{self, DEVICES};
+use super::names::{self, DEVICES, GROUPS, PORTS};
 use super::reader::{Place, Result, shortened};
-use super::spec::{DeviceSpec, MEMORY_BYTES_DEFAULT, NFS_MAX, NfSpec, Right};
+use super::spec::{DeviceSpec, MEMORY_BYTES_DEFAULT, NFS_MAX, NfSpec, PortSpec, Right};
 
 const MEMORY_BYTES_MIN: u64 = 64 << 10;
 const MEMORY_BYTES_MAX: u64 = 1 << 30;
 const PAGE_BYTES: u64 = 4_096;
 
-pub(super) fn read(name: &str, place: &Place<'_>, devices: &[DeviceSpec]) -> Result<NfSpec> {
+/// What the sections before this one name.
+pub(super) struct Known<'a> {
+    pub(super) devices: &'a [DeviceSpec],
+    pub(super) ports: &'a [PortSpec],
+    /// `platform.open`: what is not listed may be opened, too.
+    pub(super) open: bool,
+}
+
+pub(super) fn read(name: &str, place: &Place<'_>, known: &Known<'_>) -> Result<NfSpec> {
     let fields = place.fields(keys::NF)?;
     let rights = fields
-        .read("devices", |place| rights(place, devices))?
+        .read("devices", |place| rights(place, known.devices))?
         .ok_or_else(|| {
             let hint = "write devices = [\"NAME:rx\"]: what this role may open";
             fields.fail("`devices` is missing").with_hint(hint)
         })?;
     let instances = fields.read("instances", |p| p.integer(1..=i64::from(NFS_MAX)))?;
     let uid = fields.read("uid", |p| p.integer(0..=i64::from(u32::MAX - 1)))?;
+    let groups = fields.read("groups", |place| groups(place, known, &rights))?;
+    let may_define = fields.read("may_define", |place| may_define(place, known.ports))?;
     Ok(NfSpec {
         name: name.into(),
         devices: rights,
@@ -27,7 +37,42 @@ pub(super) fn read(name: &str, place: &Place<'_>, devices: &[DeviceSpec]) -> Res
             .read("memory", memory)?
             .unwrap_or(MEMORY_BYTES_DEFAULT),
         uid: uid.map(|uid| uid as u32),
+        groups: groups.unwrap_or_default(),
+        may_define: may_define.unwrap_or_default(),
     })
+}
+
+/// Device by device, the group in which it receives.
+fn groups(place: &Place<'_>, known: &Known<'_>, rights: &[Right]) -> Result<Vec<(String, String)>> {
+    let mut groups = Vec::new();
+    for (device, group) in place.entries()? {
+        let devices = known.devices.iter().map(|device| device.name.as_str());
+        names::resolve(device, &group.at_key(), DEVICES, devices)?;
+        let right = rights.iter().find(|right| right.device == device);
+        if !right.map_or(known.open, |right| right.rx) {
+            let message = format!("it may not receive from `{device}`");
+            let hint = format!("add \"{device}:rx\" to its `devices`");
+            return Err(group.fail_key(message).with_hint(hint));
+        }
+        let name = group.string()?;
+        let at_value = Place {
+            key_span: None,
+            ..group.clone()
+        };
+        names::check(name, &at_value, GROUPS)?;
+        groups.push((device.to_string(), name.to_string()));
+    }
+    Ok(groups)
+}
+
+fn may_define(place: &Place<'_>, ports: &[PortSpec]) -> Result<Vec<String>> {
+    let mut over = Vec::new();
+    for (port, item) in place.strings()? {
+        let known = ports.iter().map(|port| port.name.as_str());
+        names::resolve(port, &item, PORTS, known)?;
+        over.push(port.to_string());
+    }
+    Ok(over)
 }
 
 fn rights(place: &Place<'_>, devices: &[DeviceSpec]) -> Result<Vec<Right>> {

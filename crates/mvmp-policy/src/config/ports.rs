@@ -12,6 +12,10 @@ const FRAME_BYTES: std::ops::RangeInclusive<i64> = 64..=9_600;
 const CAPTURE_ONLY: &[&str] = &["loop", "rate", "wait_for"];
 
 pub(super) fn read(name: &str, place: &Place<'_>) -> Result<PortSpec> {
+    if name == "policy" {
+        let message = "a port cannot be called `policy`: `send` has a key of that name";
+        return Err(place.fail_key(message));
+    }
     if place.is_string() {
         return Ok(PortSpec {
             name: name.into(),

@@ -40,6 +40,14 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// The same place, told at its key.
+    pub(super) fn at_key(&self) -> Self {
+        Self {
+            node: &super::tree::KEY_ONLY,
+            ..self.clone()
+        }
+    }
+
     /// An error at this value.
     pub(super) fn fail(&self, message: impl Into<String>) -> ConfigError {
         let span = self.node.span.clone().or_else(|| self.key_span.clone());

@@ -19,25 +19,43 @@ pub(super) fn schema() -> Value {
             "platform": table(keys::PLATFORM),
             "tunnel_ports": table(keys::TUNNEL_PORTS),
             "port": { "anyOf": [ { "type": "string", "minLength": 1 }, table(keys::PORT) ] },
-            "device": device(),
+            "device": requiring(keys::DEVICE, &["mode"]),
             "receive": { "anyOf": [ { "type": "string" }, table(keys::RECEIVE) ] },
-            "send": table(keys::SEND),
-            "nf": nf(),
+            "send": send(),
+            "ethernet": requiring(keys::ETHERNET, &["src", "dst"]),
+            "encap": encap(),
+            "encap_vlan": requiring(keys::ENCAP_VLAN, &["id"]),
+            "encap_gre": requiring(keys::ENCAP_GRE, &["local", "remote"]),
+            "encap_vxlan": requiring(keys::ENCAP_VXLAN, &["vni", "local", "remote"]),
+            "encap_geneve": requiring(keys::ENCAP_GENEVE, &["vni", "local", "remote"]),
+            "encap_ipip": requiring(keys::ENCAP_IPIP, &["local", "remote"]),
+            "nf": requiring(keys::NF, &["devices"]),
         }),
     );
     Value::Object(root)
 }
 
-fn device() -> Value {
-    let mut device = table(keys::DEVICE);
-    device.insert("required".into(), json!(["mode"]));
-    Value::Object(device)
+/// A table with keys that cannot be left away.
+fn requiring(fields: &[Field], required: &[&str]) -> Value {
+    let mut table = table(fields);
+    table.insert("required".into(), json!(required));
+    Value::Object(table)
 }
 
-fn nf() -> Value {
-    let mut nf = table(keys::NF);
-    nf.insert("required".into(), json!(["devices"]));
-    Value::Object(nf)
+/// Beside our keys it has the user's own: its ports.
+fn send() -> Value {
+    let mut send = table(keys::SEND);
+    let cell = table(keys::SEND_CELL);
+    send.insert("additionalProperties".into(), Value::Object(cell));
+    Value::Object(send)
+}
+
+/// One layer to a table.
+fn encap() -> Value {
+    let mut encap = table(keys::ENCAP);
+    encap.insert("minProperties".into(), json!(1));
+    encap.insert("maxProperties".into(), json!(1));
+    Value::Object(encap)
 }
 
 fn table(fields: &[Field]) -> Map<String, Value> {
@@ -68,6 +86,8 @@ fn property(field: &Field) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use mvmp_wire::packet::LayerSet;
+
     use super::*;
 
     #[test]
@@ -80,6 +100,14 @@ mod tests {
             keys::DEVICE,
             keys::RECEIVE,
             keys::SEND,
+            keys::SEND_CELL,
+            keys::ETHERNET,
+            keys::ENCAP,
+            keys::ENCAP_VLAN,
+            keys::ENCAP_GRE,
+            keys::ENCAP_VXLAN,
+            keys::ENCAP_GENEVE,
+            keys::ENCAP_IPIP,
             keys::NF,
         ];
         for field in all.into_iter().flatten() {
@@ -90,6 +118,15 @@ mod tests {
                 field.name
             );
         }
+    }
+
+    #[test]
+    fn the_schema_lists_all_layers_that_the_reader_knows() {
+        let schema = schema();
+        let decap = &schema["$defs"]["receive"]["anyOf"][1]["properties"]["decap"];
+        let listed = decap["anyOf"][1]["items"]["enum"].as_array().unwrap();
+        let known: Vec<_> = LayerSet::AUTO.words().chain(["auto"]).collect();
+        assert_eq!(*listed, known);
     }
 
     #[test]

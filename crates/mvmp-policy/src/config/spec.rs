@@ -5,7 +5,9 @@
 
 use std::path::PathBuf;
 
-use crate::rule::Rule;
+mod device;
+
+pub use device::{Absent, Cell, CellSend, DeviceSpec, Ethernet, Mode, Receive, SendPolicy, Toward};
 
 /// `[platform]`: what holds for the daemon as a whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +18,7 @@ pub struct PlatformSpec {
     pub buffers: u32,
     /// Any NF on the shared socket may connect and open anything.
     pub open: bool,
-    /// UDP ports that announce tunnels. Read, and not used yet.
+    /// UDP ports that announce tunnels.
     pub tunnel_ports: TunnelPorts,
     /// Seconds without progress after which an NF, or a lossless platform, counts as stuck.
     pub stall_s: f64,
@@ -93,6 +95,16 @@ pub enum OnStall {
     Log,
     /// It is also closed and reclaimed.
     Detach,
+}
+
+impl OnStall {
+    /// As written in the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Detach => "detach",
+        }
+    }
 }
 
 /// `[ports]`: one NIC, or what stands in for it.
@@ -199,61 +211,6 @@ pub enum WaitFor {
     Count(u32),
 }
 
-/// `[devices.NAME]`: a virtual device over N ≥ 0 ports.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DeviceSpec {
-    /// Its name.
-    pub name: String,
-    /// Which kind of device.
-    pub mode: Mode,
-    /// Its cells, one a port, in the order of `ports`.
-    pub cells: Vec<Cell>,
-}
-
-impl DeviceSpec {
-    /// The names of its ports, in the order of the file.
-    pub fn ports(&self) -> impl Iterator<Item = &str> {
-        self.cells.iter().map(|cell| cell.port.as_str())
-    }
-
-    /// What is received from this port; `None`: nothing is, or the port is not of this device.
-    pub fn receive(&self, port: &str) -> Option<&Rule> {
-        let cell = self.cells.iter().find(|cell| cell.port == port)?;
-        cell.receive.as_ref()
-    }
-}
-
-/// A cell of Table 1: the policy of one port in one device.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Cell {
-    /// The port.
-    pub port: String,
-    /// What is received from it; `None`: the cell is empty, nothing is.
-    pub receive: Option<Rule>,
-}
-
-/// The kinds of virtual devices; the kind also says how packets are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// One port: what is sent leaves by it.
-    Direct,
-    /// Two ports: what came by one leaves by the other (`send.policy = "opposite"`).
-    Bridge,
-    /// No port: what one NF sends, every other NF that receives here gets.
-    Rootless,
-}
-
-impl Mode {
-    /// As written in the file.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Bridge => "bridge",
-            Self::Rootless => "rootless",
-        }
-    }
-}
-
 /// `[nfs.NAME]`: a role, and what its instances may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NfSpec {
@@ -267,6 +224,10 @@ pub struct NfSpec {
     pub memory_bytes: u64,
     /// The user who speaks for this role on the shared socket.
     pub uid: Option<u32>,
+    /// (device, group): of the members of a group on a device, each flow has one.
+    pub groups: Vec<(String, String)>,
+    /// Ports over which its instances may define devices of their own.
+    pub may_define: Vec<String>,
 }
 
 impl NfSpec {
@@ -274,9 +235,16 @@ impl NfSpec {
     pub fn right(&self, device: &str) -> Option<&Right> {
         self.devices.iter().find(|right| right.device == device)
     }
+
+    /// The group in which it receives from this device; `None`: it gets every packet.
+    pub fn group(&self, device: &str) -> Option<&str> {
+        let mut groups = self.groups.iter();
+        let (_, group) = groups.find(|(name, _)| name == device)?;
+        Some(group)
+    }
 }
 
-/// One entry of an NF's `devices`: `"span0:rx"`, `"virt0"`.
+/// One entry of an NF's `devices`: `"span0:rx"`, `"virt0"`. `Display` prints it so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Right {
     /// The device.
@@ -285,4 +253,15 @@ pub struct Right {
     pub rx: bool,
     /// It may send to it.
     pub tx: bool,
+}
+
+impl std::fmt::Display for Right {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let suffix = match (self.rx, self.tx) {
+            (true, false) => ":rx",
+            (false, true) => ":tx",
+            _ => "",
+        };
+        write!(f, "{}{suffix}", self.device)
+    }
 }

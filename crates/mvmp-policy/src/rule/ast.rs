@@ -20,6 +20,8 @@ pub enum Expr {
     And(Vec<Expr>),
     /// At least one of these; at least two, none of them an `Or`.
     Or(Vec<Expr>),
+    /// This, asked of the outermost network header of the frame as received.
+    Outer(Box<Expr>),
 }
 
 impl Expr {
@@ -71,8 +73,13 @@ pub enum Primitive {
         /// The address.
         mac: [u8; 6],
     },
-    /// `vlan`, `vlan 42`: such a tag is anywhere in the stack.
-    Vlan(Option<u16>),
+    /// `vlan`, `vxlan 42`: such a header is anywhere in the stack of the frame as received.
+    Layer {
+        /// Which header.
+        word: LayerWord,
+        /// Its first and its last id; `None`: any, or none at all.
+        ids: Option<(u32, u32)>,
+    },
     /// `host 192.0.2.1`.
     Host {
         /// Only in this protocol.
@@ -81,6 +88,17 @@ pub enum Primitive {
         direction: Direction,
         /// The address.
         address: IpAddr,
+    },
+    /// `host 192.0.2.1-192.0.2.9`.
+    HostRange {
+        /// Only in this protocol.
+        family: Option<Family>,
+        /// Which side.
+        direction: Direction,
+        /// The first address.
+        low: IpAddr,
+        /// The last one, of the same IP version.
+        high: IpAddr,
     },
     /// `net 192.0.2.0/24`.
     Net {
@@ -102,6 +120,119 @@ pub enum Primitive {
         /// Last port.
         high: u16,
     },
+    /// `tcp flags syn,!ack`.
+    TcpFlags {
+        /// All of these are set, as on the wire (FIN = 1 … CWR = 128, NS = 256).
+        set: u16,
+        /// None of these is.
+        clear: u16,
+    },
+    /// `icmp type 3 code 1`.
+    Icmp {
+        /// ICMPv6.
+        six: bool,
+        /// First and last type.
+        types: (u8, u8),
+        /// First and last code, if it matters.
+        codes: Option<(u8, u8)>,
+    },
+    /// `frag`: a fragment of an IP packet, the first included.
+    Fragment,
+    /// `length > 1000`: bytes on the wire, as received.
+    Length(Comparison, u32),
+}
+
+/// A header that may be anywhere in the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerWord {
+    /// An 802.1Q or 802.1ad tag; its id is the VLAN's.
+    Vlan,
+    /// An MPLS label.
+    Mpls,
+    /// A PPPoE session.
+    Pppoe,
+    /// GRE, that of NVGRE and ERSPAN too; its id is the key.
+    Gre,
+    /// GRE that carries Ethernet under a key (RFC 7637); its id is the virtual subnet's.
+    Nvgre,
+    /// ERSPAN; its id is the session's.
+    Erspan,
+    /// VXLAN; its id is the network's (VNI).
+    Vxlan,
+    /// GENEVE; its id is the network's (VNI).
+    Geneve,
+    /// IP directly in IP; it has no id.
+    Ipip,
+    /// GTP-U; its id is the endpoint's (TEID).
+    Gtp,
+}
+
+impl LayerWord {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Vlan,
+        Self::Mpls,
+        Self::Pppoe,
+        Self::Gre,
+        Self::Nvgre,
+        Self::Erspan,
+        Self::Vxlan,
+        Self::Geneve,
+        Self::Ipip,
+        Self::Gtp,
+    ];
+
+    /// The word that is written.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Vlan => "vlan",
+            Self::Mpls => "mpls",
+            Self::Pppoe => "pppoe",
+            Self::Gre => "gre",
+            Self::Nvgre => "nvgre",
+            Self::Erspan => "erspan",
+            Self::Vxlan => "vxlan",
+            Self::Geneve => "geneve",
+            Self::Ipip => "ipip",
+            Self::Gtp => "gtp",
+        }
+    }
+
+    /// The header with this word.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.word() == word)
+    }
+}
+
+/// How a length is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// `<`
+    Less,
+    /// `<=`
+    AtMost,
+    /// `=`
+    Equal,
+    /// `!=`
+    Unequal,
+    /// `>=`
+    AtLeast,
+    /// `>`
+    Greater,
+}
+
+impl Comparison {
+    /// The sign that is written.
+    pub const fn sign(self) -> &'static str {
+        match self {
+            Self::Less => "<",
+            Self::AtMost => "<=",
+            Self::Equal => "=",
+            Self::Unequal => "!=",
+            Self::AtLeast => ">=",
+            Self::Greater => ">",
+        }
+    }
 }
 
 /// A protocol that has a word of its own.
@@ -159,7 +290,7 @@ impl Transport {
 }
 
 /// Which side of a packet is asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// Source or destination.
     #[default]

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::ast::{Direction, Expr, Family, Net, Primitive, Protocol, mask4, mask6};
+use super::ast::{Comparison, Direction, Expr, Family, Net, Primitive, Protocol, mask4, mask6};
 use super::matcher::{Matcher, Node};
 use super::test::Test;
 
@@ -21,6 +21,10 @@ fn node(expr: &Expr) -> Node {
         Expr::Not(inner) => not(node(inner)),
         Expr::And(parts) => and(parts.iter().map(node)),
         Expr::Or(parts) => or(merge_ports(parts.iter().map(node))),
+        Expr::Outer(inner) => match node(inner) {
+            constant @ (Node::All | Node::None) => constant,
+            inner => Node::Outer(Box::new(inner)),
+        },
     }
 }
 
@@ -46,7 +50,7 @@ fn and(parts: impl IntoIterator<Item = Node>) -> Node {
     list(kept, Node::And, Node::All)
 }
 
-fn or(parts: impl IntoIterator<Item = Node>) -> Node {
+pub(super) fn or(parts: impl IntoIterator<Item = Node>) -> Node {
     let mut kept = Vec::new();
     for part in parts {
         match part {
@@ -70,11 +74,11 @@ fn list(mut kept: Vec<Node>, join: fn(Box<[Node]>) -> Node, empty: Node) -> Node
     }
 }
 
-fn cost(node: &Node) -> u32 {
+pub(super) fn cost(node: &Node) -> u32 {
     match node {
         Node::All | Node::None => 0,
         Node::Test(test) => test.cost(),
-        Node::Not(inner) => cost(inner),
+        Node::Not(inner) | Node::Outer(inner) => cost(inner),
         Node::And(parts) | Node::Or(parts) => parts.iter().map(cost).fold(0, u32::saturating_add),
     }
 }
@@ -141,21 +145,26 @@ fn primitive(primitive: &Primitive) -> Node {
         }),
         Primitive::EtherProto(ether_type) => Node::Test(Test::EtherType(ether_type)),
         Primitive::EtherHost { direction, mac } => Node::Test(Test::Mac { direction, mac }),
-        Primitive::Vlan(None) => Node::Test(Test::Vlan),
-        Primitive::Vlan(Some(id)) => Node::Test(Test::VlanId(id)),
+        Primitive::Layer { word, ids } => {
+            let (low, high) = ids.unwrap_or((0, u32::MAX));
+            Node::Test(Test::Layer { word, low, high })
+        }
         Primitive::Host {
             family,
             direction,
             address,
-        } => {
-            let prefix = if address.is_ipv4() { 32 } else { 128 };
-            net(family, direction, Net { address, prefix })
-        }
+        } => addresses(family, direction, address, address),
+        Primitive::HostRange {
+            family,
+            direction,
+            low,
+            high,
+        } => addresses(family, direction, low, high),
         Primitive::Net {
             family,
             direction,
             net,
-        } => self::net(family, direction, net),
+        } => addresses(family, direction, net.address, last_of(net)),
         Primitive::Port {
             transport,
             direction,
@@ -167,6 +176,40 @@ fn primitive(primitive: &Primitive) -> Node {
             low: i32::from(low),
             high: i32::from(high),
         }),
+        Primitive::TcpFlags { set, clear } => Node::Test(Test::TcpFlags { set, clear }),
+        Primitive::Icmp { six, types, codes } => Node::Test(Test::Icmp {
+            version: if six { 6 } else { 4 },
+            types,
+            codes: codes.unwrap_or((0, u8::MAX)),
+        }),
+        Primitive::Fragment => Node::Test(Test::Fragment),
+        Primitive::Length(comparison, bytes) => length(comparison, bytes),
+    }
+}
+
+fn length(comparison: Comparison, bytes: u32) -> Node {
+    let between = |low, high| Node::Test(Test::Length { low, high });
+    match comparison {
+        Comparison::Equal => between(bytes, bytes),
+        Comparison::Unequal => not(between(bytes, bytes)),
+        Comparison::AtMost => between(0, bytes),
+        Comparison::AtLeast => between(bytes, u32::MAX),
+        Comparison::Less => bytes
+            .checked_sub(1)
+            .map_or(Node::None, |most| between(0, most)),
+        Comparison::Greater => bytes
+            .checked_add(1)
+            .map_or(Node::None, |least| between(least, u32::MAX)),
+    }
+}
+
+/// The last address of a network.
+fn last_of(net: Net) -> IpAddr {
+    match net.address {
+        IpAddr::V4(first) => (u32::from(first) | !mask4(net.prefix)).to_be_bytes().into(),
+        IpAddr::V6(first) => (u128::from(first) | !mask6(net.prefix))
+            .to_be_bytes()
+            .into(),
     }
 }
 
@@ -198,20 +241,21 @@ fn protocol(protocol: Protocol) -> Test {
     }
 }
 
-/// Without a family, an IPv4 address is looked for in IPv4 and in ARP, as tcpdump does.
-fn net(family: Option<Family>, direction: Direction, net: Net) -> Node {
-    match net.address {
-        IpAddr::V4(address) => {
-            let (net, mask) = (u32::from(address), mask4(net.prefix));
+/// Addresses of one IP version from `low` to `high`. Without a family, IPv4's are looked for in
+/// IPv4 and in ARP, as tcpdump does.
+fn addresses(family: Option<Family>, direction: Direction, low: IpAddr, high: IpAddr) -> Node {
+    match (low, high) {
+        (IpAddr::V4(low), IpAddr::V4(high)) => {
+            let (low, high) = (u32::from(low), u32::from(high));
             let ip = Node::Test(Test::Ip4 {
                 direction,
-                net,
-                mask,
+                low,
+                high,
             });
             let arp = Node::Test(Test::Arp {
                 direction,
-                net,
-                mask,
+                low,
+                high,
             });
             match family {
                 Some(Family::Ip) => ip,
@@ -220,13 +264,15 @@ fn net(family: Option<Family>, direction: Direction, net: Net) -> Node {
                 None => or([ip, arp]),
             }
         }
-        IpAddr::V6(address) => match family {
+        (IpAddr::V6(low), IpAddr::V6(high)) => match family {
             Some(Family::Ip | Family::Arp) => Node::None,
             _ => Node::Test(Test::Ip6 {
                 direction,
-                net: u128::from(address),
-                mask: mask6(net.prefix),
+                low: u128::from(low),
+                high: u128::from(high),
             }),
         },
+        // The parser makes no such range, and no address is in it.
+        _ => Node::None,
     }
 }

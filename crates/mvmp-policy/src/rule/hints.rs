@@ -28,11 +28,14 @@ impl<'a> Parser<'a> {
             Looks::Name if has_ports && names::PORT.number(next).is_some() => {
                 format!("did you mean `{word} port {shown}`?")
             }
-            _ => did_you_mean(next, WORDS.iter().copied())
-                .unwrap_or_else(|| format!("write `and` or `or` between: `{word} and …`")),
+            _ => did_you_mean(
+                next,
+                own_words(protocol).into_iter().chain(WORDS.iter().copied()),
+            )
+            .unwrap_or_else(|| format!("write `and` or `or` between: `{word} and …`")),
         };
         let token = self.peek();
-        if let Some(error) = self.later(token, next) {
+        if let Some(error) = self.refused(token, next) {
             return error;
         }
         let message = format!("`{shown}` cannot stand behind `{word}`");
@@ -51,7 +54,7 @@ impl<'a> Parser<'a> {
 
     /// A wrong id may also be a mistyped word: `port 80 or tpc`.
     pub(super) fn id_fault(&self, token: Token<'a>, word: &str, fault: Fault) -> RuleError {
-        if let Some(error) = self.later(token, word) {
+        if let Some(error) = self.refused(token, word) {
             return error;
         }
         if looks(word) == Looks::Name
@@ -72,7 +75,7 @@ impl<'a> Parser<'a> {
     }
 
     pub(super) fn unknown(&self, token: Token<'a>, word: &str) -> RuleError {
-        if let Some(error) = self.later(token, word) {
+        if let Some(error) = self.refused(token, word) {
             return error;
         }
         let shown = shortened(word);
@@ -115,9 +118,18 @@ impl<'a> Parser<'a> {
         did_you_mean(word, WORDS.iter().copied())
     }
 
-    pub(super) fn later(&self, token: Token<'a>, word: &str) -> Option<RuleError> {
-        let instead = names::later(word)?;
-        let message = format!("`{word}` is not supported yet");
-        Some(self.fail(token, &message, instead.map(String::from)))
+    pub(super) fn refused(&self, token: Token<'a>, word: &str) -> Option<RuleError> {
+        let instead = names::refused(word)?;
+        let message = format!("this dialect has no `{word}`");
+        Some(self.fail(token, &message, Some(instead.into())))
+    }
+}
+
+/// Words that only this protocol has behind it.
+fn own_words(protocol: Protocol) -> Option<&'static str> {
+    match protocol {
+        Protocol::Tcp => Some("flags"),
+        Protocol::Icmp | Protocol::Icmp6 => Some("type"),
+        _ => None,
     }
 }

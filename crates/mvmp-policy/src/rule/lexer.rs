@@ -1,6 +1,7 @@
 //! From text to tokens. A word is anything between blanks and operators; what it means is the
 //! parser's business, so that a wrong one is pointed at as a whole.
 
+use super::ast::Comparison;
 use super::error::RuleError;
 
 /// A rule is at most this long.
@@ -14,6 +15,10 @@ pub(super) enum Kind<'a> {
     Not,
     Open,
     Close,
+    OpenList,
+    CloseList,
+    Comma,
+    Compare(Comparison),
     End,
 }
 
@@ -34,6 +39,10 @@ impl Token<'_> {
             Kind::Not => "`not`".into(),
             Kind::Open => "`(`".into(),
             Kind::Close => "`)`".into(),
+            Kind::OpenList => "`{`".into(),
+            Kind::CloseList => "`}`".into(),
+            Kind::Comma => "`,`".into(),
+            Kind::Compare(comparison) => format!("`{}`", comparison.sign()),
             Kind::End => "the end of the rule".into(),
         }
     }
@@ -77,7 +86,17 @@ fn token(text: &str, offset: usize) -> Result<(Kind<'_>, usize), RuleError> {
     let kind = match rest.as_bytes()[0] {
         b'(' => (Kind::Open, 1),
         b')' => (Kind::Close, 1),
-        b'!' if !rest.starts_with("!=") => (Kind::Not, 1),
+        b'{' => (Kind::OpenList, 1),
+        b'}' => (Kind::CloseList, 1),
+        b',' => (Kind::Comma, 1),
+        b'<' if rest.starts_with("<=") => (Kind::Compare(Comparison::AtMost), 2),
+        b'<' => (Kind::Compare(Comparison::Less), 1),
+        b'>' if rest.starts_with(">=") => (Kind::Compare(Comparison::AtLeast), 2),
+        b'>' => (Kind::Compare(Comparison::Greater), 1),
+        b'=' if rest.starts_with("==") => (Kind::Compare(Comparison::Equal), 2),
+        b'=' => (Kind::Compare(Comparison::Equal), 1),
+        b'!' if rest.starts_with("!=") => (Kind::Compare(Comparison::Unequal), 2),
+        b'!' => (Kind::Not, 1),
         b'&' if rest.starts_with("&&") => (Kind::And, 2),
         b'|' if rest.starts_with("||") => (Kind::Or, 2),
         _ => {
@@ -104,29 +123,20 @@ fn is_delimiter(c: char) -> bool {
     c.is_whitespace() || "()!&|{}[]<>=+*,;\"'".contains(c)
 }
 
-/// A sign that does not belong to the language, or not yet.
+/// What to write instead of `tcp[13] & 2 != 0`.
+pub(super) const BYTES_HINT: &str = "there are `tcp flags syn`, `icmp type 8`, `length > 100`; or write a libpcap filter: `pcap: …`";
+
+/// A sign that does not belong to the language.
 fn refused(text: &str, offset: usize) -> RuleError {
     let rest = &text[offset..];
     let sign: String = rest.chars().take(1).collect();
     let (message, hint) = match sign.as_str() {
-        "{" | "}" => (
-            "lists in braces are not supported yet".into(),
-            Some("write `port 80 or 443`".into()),
-        ),
-        "[" | "]" | "<" | ">" | "=" | "+" | "*" => (
-            format!("`{sign}`: comparing bytes of the packet is not supported yet"),
-            None,
+        "[" | "]" | "+" | "*" => (
+            format!("`{sign}`: this dialect does not compare bytes of the packet"),
+            Some(BYTES_HINT.into()),
         ),
         "&" => ("a single `&`".into(), Some("write `and` or `&&`".into())),
         "|" => ("a single `|`".into(), Some("write `or` or `||`".into())),
-        "," => (
-            "`,` is not part of a rule".into(),
-            Some("write `or` between alternatives: `port 80 or 443`".into()),
-        ),
-        "!" => (
-            "`!=` is not part of a rule".into(),
-            Some("write `not` before the words: `not port 80`".into()),
-        ),
         _ => (format!("`{sign}` is not part of a rule"), None),
     };
     RuleError::at(text, offset, message, hint)

@@ -6,6 +6,7 @@
 
 use mvmp_wire::packet::Headers;
 
+use super::packets::{Needs, Packets};
 use super::test::Test;
 
 /// A compiled rule. Immutable; share it freely.
@@ -23,11 +24,17 @@ pub(super) enum Node {
     Not(Box<Node>),
     And(Box<[Node]>),
     Or(Box<[Node]>),
+    /// Asked of the frame as received.
+    Outer(Box<Node>),
 }
 
 impl Matcher {
     pub(super) fn new(root: Node) -> Self {
         Self { root }
+    }
+
+    pub(super) fn root(&self) -> &Node {
+        &self.root
     }
 
     /// Every packet matches: nothing need be parsed for it.
@@ -40,61 +47,77 @@ impl Matcher {
         matches!(self.root, Node::None)
     }
 
-    /// Whether this packet matches. `headers` are those of `frame`.
-    pub fn matches(&self, headers: &Headers, frame: &[u8]) -> bool {
-        one(&self.root, headers, frame)
+    /// What [`Self::match_packets`] has to be given.
+    pub fn needs(&self) -> Needs {
+        self.root.needs()
     }
 
-    /// Which packets of a burst match: bit `i` is packet `i`. Only the first 64 are looked at.
-    ///
-    /// `headers[i]` are those of `frames[i]`; a packet that has only one of them does not match.
-    pub fn match_burst(&self, headers: &[Headers], frames: &[&[u8]]) -> u64 {
-        let packets = headers.len().min(frames.len()).min(64);
-        if packets == 0 {
+    /// Which packets match: bit `i` is packet `i`. Only the first 64 are looked at.
+    pub fn match_packets(&self, packets: &Packets<'_>) -> u64 {
+        let count = packets.count();
+        if count == 0 {
             return 0;
         }
-        let live = u64::MAX >> (64 - packets);
-        burst(&self.root, live, &headers[..packets], &frames[..packets])
+        let live = u64::MAX >> (64 - count);
+        self.root.select(live, &packets.first(count))
+    }
+
+    /// As [`Self::match_packets`], of packets of which nothing is jumped over.
+    pub fn match_burst(&self, headers: &[Headers], frames: &[&[u8]]) -> u64 {
+        self.match_packets(&Packets::plain(headers, frames))
+    }
+
+    /// Whether this packet matches, nothing of it jumped over. `headers` are those of `frame`.
+    pub fn matches(&self, headers: &Headers, frame: &[u8]) -> bool {
+        self.match_burst(std::slice::from_ref(headers), &[frame]) == 1
     }
 }
 
-fn one(node: &Node, headers: &Headers, frame: &[u8]) -> bool {
-    match node {
-        Node::All => true,
-        Node::None => false,
-        Node::Test(test) => test.holds(headers, frame),
-        Node::Not(inner) => !one(inner, headers, frame),
-        Node::And(parts) => parts.iter().all(|part| one(part, headers, frame)),
-        Node::Or(parts) => parts.iter().any(|part| one(part, headers, frame)),
-    }
-}
-
-/// The packets of `live` that match. The depth is that of the rule, which the parser bounds.
-fn burst(node: &Node, live: u64, headers: &[Headers], frames: &[&[u8]]) -> u64 {
-    match node {
-        Node::All => live,
-        Node::None => 0,
-        Node::Test(test) => test.select(live, headers, frames),
-        Node::Not(inner) => live & !burst(inner, live, headers, frames),
-        Node::And(parts) => {
-            let mut left = live;
-            for part in parts {
-                left = burst(part, left, headers, frames);
-                if left == 0 {
-                    break;
+impl Node {
+    /// The packets of `live` that match. The depth is that of the rule, which the parser bounds.
+    pub(super) fn select(&self, live: u64, packets: &Packets<'_>) -> u64 {
+        match self {
+            Node::All => live,
+            Node::None => 0,
+            Node::Test(test) => test.select(live, packets),
+            Node::Not(inner) => live & !inner.select(live, packets),
+            Node::And(parts) => {
+                let mut left = live;
+                for part in parts {
+                    left = part.select(left, packets);
+                    if left == 0 {
+                        break;
+                    }
                 }
+                left
             }
-            left
+            Node::Or(parts) => {
+                let mut left = live;
+                for part in parts {
+                    left &= !part.select(left, packets);
+                    if left == 0 {
+                        break;
+                    }
+                }
+                live & !left
+            }
+            Node::Outer(inner) => inner.select(live, &packets.as_received()),
         }
-        Node::Or(parts) => {
-            let mut left = live;
-            for part in parts {
-                left &= !burst(part, left, headers, frames);
-                if left == 0 {
-                    break;
-                }
-            }
-            live & !left
+    }
+
+    pub(super) fn needs(&self) -> Needs {
+        match self {
+            Node::All | Node::None => Needs::default(),
+            Node::Test(test) => test.needs(),
+            Node::Not(inner) => inner.needs(),
+            Node::And(parts) | Node::Or(parts) => parts
+                .iter()
+                .map(Node::needs)
+                .fold(Needs::default(), Needs::union),
+            Node::Outer(inner) => Needs {
+                outer: true,
+                ..inner.needs()
+            },
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The words of the language, and well-known numbers by name.
 
+use super::ast::LayerWord;
+
 /// Words that can begin or qualify a primitive, for suggestions.
 pub(super) const WORDS: &[&str] = &[
     "all",
@@ -20,55 +22,100 @@ pub(super) const WORDS: &[&str] = &[
     "src",
     "dst",
     "vlan",
+    "mpls",
+    "pppoe",
+    "gre",
+    "nvgre",
+    "erspan",
+    "vxlan",
+    "geneve",
+    "ipip",
+    "gtp",
+    "outer",
+    "frag",
+    "length",
+    "less",
+    "greater",
+    "broadcast",
     "ether",
     "and",
     "or",
     "not",
 ];
 
-/// Words of later versions, and what to write meanwhile.
-pub(super) const LATER: &[(&str, Option<&str>)] = &[
+/// tcpdump's words that this dialect does not have, and what to write instead.
+const REFUSED: &[(&str, &str)] = &[
+    ("multicast", "write `net 224.0.0.0/4 or net ff00::/8`"),
     (
-        "mpls",
-        Some("`ether proto mpls` finds frames that carry MPLS"),
+        "ah",
+        "write `ip proto ah`; behind IPv6's extension headers the protocol is what follows",
     ),
-    ("vxlan", Some("`udp dst port 4789` finds VXLAN by its port")),
-    (
-        "geneve",
-        Some("`udp dst port 6081` finds GENEVE by its port"),
-    ),
-    ("gre", Some("`proto gre` finds GRE by its protocol number")),
-    (
-        "nvgre",
-        Some("`proto gre` finds GRE by its protocol number"),
-    ),
-    ("gtp", Some("`udp dst port 2152` finds GTP-U by its port")),
-    ("pppoe", Some("`ether proto pppoe` finds PPPoE sessions")),
-    (
-        "erspan",
-        Some("`proto gre` finds GRE by its protocol number"),
-    ),
-    (
-        "ipip",
-        Some("`proto ipip` finds IP in IP by its protocol number"),
-    ),
-    ("outer", None),
-    ("frag", None),
-    ("length", None),
-    ("len", None),
-    ("less", None),
-    ("greater", None),
-    ("broadcast", Some("`ether dst ff:ff:ff:ff:ff:ff`")),
-    ("multicast", Some("`net 224.0.0.0/4 or net ff00::/8`")),
-    ("gateway", None),
-    ("inbound", None),
-    ("outbound", None),
-    ("rarp", Some("`ether proto rarp`")),
-    ("igmp", Some("`proto igmp`")),
-    ("esp", Some("`proto esp`")),
-    ("ah", Some("`proto ah`")),
-    ("pim", Some("`proto pim`")),
-    ("vrrp", Some("`proto vrrp`")),
+    ("gateway", "write `ether host …` and `not host …`"),
+    ("inbound", "say it beside the rule: `direction = \"in\"`"),
+    ("outbound", "say it beside the rule: `direction = \"out\"`"),
+];
+
+/// tcpdump's short words for one protocol: EtherType or IP protocol.
+pub(super) const SHORT: &[(&str, Short)] = &[
+    ("rarp", Short::EtherType(0x8035)),
+    ("igmp", Short::IpProtocol(2)),
+    ("esp", Short::IpProtocol(50)),
+    ("pim", Short::IpProtocol(103)),
+    ("vrrp", Short::IpProtocol(112)),
+];
+
+/// What a short word stands for.
+#[derive(Clone, Copy)]
+pub(super) enum Short {
+    EtherType(u16),
+    IpProtocol(u8),
+}
+
+/// TCP flags as on the wire.
+pub(super) const TCP_FLAGS: [(&str, u16); 9] = [
+    ("fin", 0x001),
+    ("syn", 0x002),
+    ("rst", 0x004),
+    ("psh", 0x008),
+    ("ack", 0x010),
+    ("urg", 0x020),
+    ("ece", 0x040),
+    ("cwr", 0x080),
+    ("ns", 0x100),
+];
+
+const ICMP_TYPES: &[(&str, u16)] = &[
+    ("echo-reply", 0),
+    ("unreachable", 3),
+    ("source-quench", 4),
+    ("redirect", 5),
+    ("echo-request", 8),
+    ("router-advertisement", 9),
+    ("router-solicitation", 10),
+    ("time-exceeded", 11),
+    ("parameter-problem", 12),
+    ("timestamp-request", 13),
+    ("timestamp-reply", 14),
+];
+
+const ICMP6_TYPES: &[(&str, u16)] = &[
+    ("unreachable", 1),
+    ("packet-too-big", 2),
+    ("time-exceeded", 3),
+    ("parameter-problem", 4),
+    ("echo-request", 128),
+    ("echo-reply", 129),
+    ("mld-query", 130),
+    ("mld-report", 131),
+    ("mld-done", 132),
+    ("router-solicitation", 133),
+    ("router-advertisement", 134),
+    ("neighbour-solicitation", 135),
+    ("neighbor-solicitation", 135),
+    ("neighbour-advertisement", 136),
+    ("neighbor-advertisement", 136),
+    ("redirect", 137),
+    ("mld2-report", 143),
 ];
 
 const PORTS: &[(&str, u16)] = &[
@@ -168,37 +215,88 @@ const ETHER_TYPES: &[(&str, u16)] = &[
     ("loopback", 0x9000),
 ];
 
-/// One of the three tables of numbers that have names.
+/// Numbers of one kind, some of which have names.
 #[derive(Clone, Copy)]
 pub(super) struct Table {
     /// What a number of it is called in messages.
     pub(super) noun: &'static str,
     pub(super) max: u32,
+    /// How several in a row are written, before the range.
+    pub(super) several: &'static str,
     names: &'static [(&'static str, u16)],
 }
 
 pub(super) const PORT: Table = Table {
     noun: "port",
     max: 65_535,
+    several: "portrange ",
     names: PORTS,
 };
 pub(super) const IP_PROTOCOL: Table = Table {
     noun: "IP protocol",
     max: 255,
+    several: "",
     names: IP_PROTOCOLS,
 };
 pub(super) const ETHER_TYPE: Table = Table {
     noun: "EtherType",
     max: 65_535,
+    several: "",
     names: ETHER_TYPES,
 };
-pub(super) const VLAN_ID: Table = Table {
-    noun: "VLAN id",
-    max: 4_095,
-    names: &[],
+pub(super) const ICMP_TYPE: Table = Table {
+    noun: "ICMP type",
+    max: 255,
+    several: "icmp type ",
+    names: ICMP_TYPES,
 };
+pub(super) const ICMP6_TYPE: Table = Table {
+    noun: "ICMPv6 type",
+    max: 255,
+    several: "icmp6 type ",
+    names: ICMP6_TYPES,
+};
+pub(super) const ICMP_CODE: Table = bare("ICMP code", 255);
+pub(super) const LENGTH: Table = bare("number of bytes", u32::MAX);
+
+const fn bare(noun: &'static str, max: u32) -> Table {
+    Table {
+        noun,
+        max,
+        several: "",
+        names: &[],
+    }
+}
+
+/// The word that may stand before a layer's id, and what its ids are; `None`: it has none.
+pub(super) const fn ids_of(word: LayerWord) -> Option<(&'static str, Table)> {
+    // One below what `NO_ID` of a stack means.
+    const MAX: u32 = u32::MAX - 1;
+    Some(match word {
+        LayerWord::Vlan => ("id", bare("VLAN id", 4_095)),
+        LayerWord::Mpls => ("label", bare("MPLS label", (1 << 20) - 1)),
+        LayerWord::Pppoe => ("session", bare("PPPoE session", 65_535)),
+        LayerWord::Gre => ("key", bare("GRE key", MAX)),
+        LayerWord::Nvgre => ("vsid", bare("NVGRE subnet id", (1 << 24) - 1)),
+        LayerWord::Erspan => ("session", bare("ERSPAN session", 1_023)),
+        LayerWord::Vxlan => ("vni", bare("VXLAN network id", (1 << 24) - 1)),
+        LayerWord::Geneve => ("vni", bare("GENEVE network id", (1 << 24) - 1)),
+        LayerWord::Gtp => ("teid", bare("GTP endpoint id", MAX)),
+        LayerWord::Ipip => return None,
+    })
+}
 
 impl Table {
+    /// "a" or "an", as its noun wants.
+    pub(super) fn article(&self) -> &'static str {
+        // As the abbreviations are spoken: an MPLS label, an NVGRE subnet.
+        if self.noun.starts_with(['I', 'E', 'M', 'N']) {
+            "an"
+        } else {
+            "a"
+        }
+    }
+
     pub(super) fn number(&self, name: &str) -> Option<u16> {
         self.names
             .iter()
@@ -211,10 +309,18 @@ impl Table {
     }
 }
 
-/// Why a word of a later version is refused, with what can be written now.
-pub(super) fn later(word: &str) -> Option<Option<&'static str>> {
-    LATER
+/// What to write instead of a word of tcpdump's that this dialect does not have.
+pub(super) fn refused(word: &str) -> Option<&'static str> {
+    REFUSED
         .iter()
         .find(|(known, _)| *known == word)
         .map(|(_, instead)| *instead)
+}
+
+/// What a short word stands for.
+pub(super) fn short(word: &str) -> Option<Short> {
+    SHORT
+        .iter()
+        .find(|(known, _)| *known == word)
+        .map(|(_, short)| *short)
 }

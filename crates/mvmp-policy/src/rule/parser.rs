@@ -4,7 +4,7 @@
 //! or        := and  { "or"  and }
 //! and       := not  { "and" not }
 //! not       := "not" not | primary
-//! primary   := "(" or ")" | "all" | "none" | qualified (see `primary`) | id
+//! primary   := "(" or ")" | "outer" "(" or ")" | "all" | "none" | qualified (see `primary`) | id
 //! ```
 //!
 //! tcpdump gives `and` and `or` the same rank; we follow nearly every other language, and
@@ -34,11 +34,6 @@ pub(super) struct Parser<'a> {
 pub(super) fn parse(text: &str) -> Result<Expr, RuleError> {
     let start = text.len() - text.trim_start().len();
     let body = &text[start..];
-    if body.starts_with("pcap:") {
-        let hint = "the default dialect knows tcpdump's usual words: leave the prefix away";
-        let message = "the dialect `pcap:` is not supported yet".into();
-        return Err(RuleError::at(text, start, message, Some(hint.into())));
-    }
     let prefix = if body.starts_with("match:") {
         "match:".len()
     } else {
@@ -98,8 +93,15 @@ impl<'a> Parser<'a> {
         let token = self.peek();
         match token.kind {
             Kind::Open => self.parenthesised(),
-            Kind::Word("all") => self.constant(Expr::All),
-            Kind::Word("none") => self.constant(Expr::None),
+            Kind::Word("all") => {
+                self.advance();
+                self.constant(Expr::All)
+            }
+            Kind::Word("none") => {
+                self.advance();
+                self.constant(Expr::None)
+            }
+            Kind::Word("outer") => self.outer(),
             Kind::Word(word) => self.word(token, word),
             Kind::End if self.next == 0 => Err(self.fail(token, "the rule is empty", None)),
             _ => {
@@ -110,8 +112,22 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn constant(&mut self, expr: Expr) -> Result<Expr, RuleError> {
+    fn outer(&mut self) -> Result<Expr, RuleError> {
         self.advance();
+        if self.peek().kind != Kind::Open {
+            let message = format!("expected `(` after `outer`, found {}", self.peek().shown());
+            let hint = "write `outer(host 192.0.2.1)`: the outermost network header as received";
+            return Err(self.fail(self.peek(), &message, Some(hint.into())));
+        }
+        // Qualifiers reach neither in nor out.
+        self.carried = None;
+        let inner = self.parenthesised()?;
+        self.carried = None;
+        Ok(Expr::Outer(Box::new(inner)))
+    }
+
+    /// A condition that takes no id and leaves no qualifier for the next one.
+    pub(super) fn constant(&mut self, expr: Expr) -> Result<Expr, RuleError> {
         self.carried = None;
         Ok(expr)
     }
@@ -160,6 +176,8 @@ impl<'a> Parser<'a> {
         let hint = match token.kind {
             Kind::Word(word) => crate::suggest::did_you_mean(word, ["and", "or"])
                 .unwrap_or_else(|| "write `and` or `or` between two conditions".into()),
+            Kind::Comma => "alternatives in a list stand in braces: `port { 80, 443 }`".into(),
+            Kind::Compare(_) => lexer::BYTES_HINT.into(),
             _ => "write `and` or `or` between two conditions".into(),
         };
         self.fail(token, &message, Some(hint))

@@ -3,18 +3,22 @@
 //! ```text
 //! qualified := [ip|ip6|arp] [dir] (host|net) ids     [tcp|udp|sctp] [dir] (port|portrange) ids
 //!            | ether [dir] [host] ids   | [ether|ip|ip6] proto ids  | dir ids (a host, or a net)
-//!            | vlan [ids]               | ip | ip6 | arp | tcp | udp | icmp | icmp6 | sctp
+//!            | ip | ip6 | arp | tcp | udp | icmp | icmp6 | sctp | words of their own (see `fields`)
 //! dir       := src | dst | src or dst | src and dst
-//! ids       := id | "not" ids | "(" or ")"
+//! ids       := id | "not" ids | "(" or ")" | "{" id { "," id } "}"
 //! ```
 
 use super::ast::{Direction, Expr, Family, Primitive, Protocol, Transport};
 use super::error::RuleError;
-use super::lexer::{Kind, Token, shortened};
+use super::lexer::{Kind, Token};
 use super::names::WORDS;
 use super::parser::Parser;
 use super::qualifier::{Of, Qualifier, What};
-use super::value::{Looks, looks};
+
+pub(super) const BROADCAST: Expr = Expr::Is(Primitive::EtherHost {
+    direction: Direction::Dst,
+    mac: [0xff; 6],
+});
 
 fn protocol_named(word: &str) -> Option<Protocol> {
     Some(match word {
@@ -60,15 +64,12 @@ impl<'a> Parser<'a> {
                 self.advance();
                 self.after_ether(token)
             }
-            "vlan" => {
-                self.advance();
-                self.after_vlan()
-            }
             "src" | "dst" => self.directed(Of::Any),
-            _ => match (What::named(word), self.carried) {
-                (Some(_), _) => self.directed(Of::Any),
-                // A word of a later version keeps its meaning, even where it names a number too.
-                (None, Some(carried)) => match self.later(token, word) {
+            _ if What::named(word).is_some() => self.directed(Of::Any),
+            // A word keeps its meaning, even where it names a number too.
+            _ => match (self.own_words(word)?, self.carried) {
+                (Some(expr), _) => Ok(expr),
+                (None, Some(carried)) => match self.refused(token, word) {
                     Some(error) => Err(error),
                     None => self.id(carried),
                 },
@@ -88,6 +89,9 @@ impl<'a> Parser<'a> {
             self.carried = None;
             return Ok(Expr::Is(Primitive::Protocol(protocol)));
         };
+        if let Some(expr) = self.own_fields(protocol, next)? {
+            return Ok(expr);
+        }
         if !matches!(next, "src" | "dst") && What::named(next).is_none() {
             return Err(self.bare_id(word, protocol, next));
         }
@@ -125,6 +129,7 @@ impl<'a> Parser<'a> {
             None if matches!(self.peek().kind, Kind::Word("src" | "dst")) => {
                 self.directed(Of::Ether)
             }
+            None if self.take(Kind::Word("broadcast")) => self.constant(BROADCAST),
             None => {
                 let message = format!(
                     "expected `host`, `src`, `dst` or `proto` after `ether`, found {}",
@@ -133,23 +138,6 @@ impl<'a> Parser<'a> {
                 Err(self.fail(self.peek(), &message, Some(hint.into())))
             }
         }
-    }
-
-    fn after_vlan(&mut self) -> Result<Expr, RuleError> {
-        let Kind::Word(next) = self.peek().kind else {
-            self.carried = None;
-            return Ok(Expr::Is(Primitive::Vlan(None)));
-        };
-        if looks(next) != Looks::Number && !next.starts_with("0x") {
-            let hint = "write `vlan`, `vlan 42`, or `vlan and …`";
-            let message = format!("`{}` is not a VLAN id", shortened(next));
-            return Err(self.fail(self.peek(), &message, Some(hint.into())));
-        }
-        self.id(Qualifier {
-            of: Of::Any,
-            what: What::Vlan,
-            direction: Direction::Either,
-        })
     }
 
     /// The type word behind the direction words that come next, without taking any.
@@ -222,7 +210,7 @@ impl<'a> Parser<'a> {
         })
     }
 
-    fn ids(&mut self, qualifier: Qualifier) -> Result<Expr, RuleError> {
+    pub(super) fn ids(&mut self, qualifier: Qualifier) -> Result<Expr, RuleError> {
         let token = self.peek();
         self.carried = Some(qualifier);
         match token.kind {
@@ -233,7 +221,39 @@ impl<'a> Parser<'a> {
                 Ok(Expr::Not(Box::new(inner)))
             }
             Kind::Open => self.parenthesised(),
+            Kind::OpenList => self
+                .list(|parser| Ok(vec![parser.id(qualifier)?]))
+                .map(Expr::or),
             _ => self.id(qualifier),
+        }
+    }
+
+    /// `{ a, b }`: alternatives; each is what `element` reads, and there is at least one.
+    pub(super) fn list<T>(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<Vec<T>, RuleError>,
+    ) -> Result<Vec<T>, RuleError> {
+        let open = self.advance();
+        let mut all = Vec::new();
+        loop {
+            all.extend(element(self)?);
+            let token = self.peek();
+            match token.kind {
+                Kind::Comma => self.advance(),
+                Kind::CloseList => {
+                    self.advance();
+                    return Ok(all);
+                }
+                Kind::End => return Err(self.fail(open, "this `{` is never closed", None)),
+                _ => {
+                    let message = format!(
+                        "expected `,` or `}}` {}, found {}",
+                        self.before(),
+                        token.shown()
+                    );
+                    return Err(self.fail(token, &message, None));
+                }
+            };
         }
     }
 
@@ -251,7 +271,7 @@ impl<'a> Parser<'a> {
             Kind::Word(word) => word,
             _ => return Err(self.no_id(token, qualifier)),
         };
-        if WORDS.contains(&word) && qualifier.what != What::Proto {
+        if WORDS.contains(&word) && !qualifier.names(word) {
             return Err(self.no_id(token, qualifier));
         }
         self.advance();

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::ast::{Direction, Expr, Family, Net, Primitive, Protocol, Transport};
+use super::names;
 
 impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -16,6 +17,7 @@ impl Display for Expr {
             }
             Expr::And(parts) => joined(parts, " and ", |part| matches!(part, Expr::Or(_)), f),
             Expr::Or(parts) => joined(parts, " or ", |_| false, f),
+            Expr::Outer(inner) => write!(f, "outer({inner})"),
         }
     }
 }
@@ -58,8 +60,21 @@ impl Display for Primitive {
                 f,
                 "ether {direction}host {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}"
             ),
-            Self::Vlan(None) => f.write_str("vlan"),
-            Self::Vlan(Some(id)) => write!(f, "vlan {id}"),
+            Self::Layer { word, ids } => {
+                f.write_str(word.word())?;
+                match ids {
+                    None => Ok(()),
+                    Some(ids) => write!(f, " {}", span(ids)),
+                }
+            }
+            Self::HostRange {
+                family,
+                direction,
+                low,
+                high,
+            } => {
+                write!(f, "{}{direction}host {low}-{high}", before(family))
+            }
             Self::Host {
                 family,
                 direction,
@@ -87,7 +102,38 @@ impl Display for Primitive {
                     write!(f, "{before}{direction}portrange {low}-{high}")
                 }
             }
+            Self::TcpFlags { set, clear } => {
+                let mut sign = "tcp flags ";
+                for (name, bit) in names::TCP_FLAGS {
+                    for (asked, not) in [(set, ""), (clear, "!")] {
+                        if asked & bit != 0 {
+                            write!(f, "{sign}{not}{name}")?;
+                            sign = ",";
+                        }
+                    }
+                }
+                Ok(())
+            }
+            Self::Icmp { six, types, codes } => {
+                let word = if *six { "icmp6" } else { "icmp" };
+                write!(f, "{word} type {}", span(types))?;
+                match codes {
+                    None => Ok(()),
+                    Some(codes) => write!(f, " code {}", span(codes)),
+                }
+            }
+            Self::Fragment => f.write_str("frag"),
+            Self::Length(comparison, bytes) => write!(f, "length {} {bytes}", comparison.sign()),
         }
+    }
+}
+
+/// One number, or the first and the last of several.
+pub(super) fn span<T: Display + PartialEq>((low, high): &(T, T)) -> String {
+    if low == high {
+        low.to_string()
+    } else {
+        format!("{low}-{high}")
     }
 }
 

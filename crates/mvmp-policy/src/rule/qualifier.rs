@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::ast::{Direction, Family, Primitive, Transport};
+use super::ast::{Direction, Family, LayerWord, Primitive, Transport};
 use super::names;
 use super::value::{self, Fault};
 
@@ -32,7 +32,11 @@ pub(super) enum What {
     Port,
     PortRange,
     Proto,
-    Vlan,
+    Layer(LayerWord),
+    /// ICMP's, or ICMPv6's.
+    IcmpType {
+        six: bool,
+    },
 }
 
 impl What {
@@ -48,19 +52,32 @@ impl What {
     }
 
     /// What has to stand behind it, for messages.
-    pub(super) fn wants(self) -> &'static str {
+    pub(super) fn wants(self) -> String {
         match self {
-            Self::HostOrNet | Self::Host => "an address",
-            Self::Net => "a network",
-            Self::Port => "a port",
-            Self::PortRange => "a range of ports",
-            Self::Proto => "a protocol",
-            Self::Vlan => "a VLAN id",
+            Self::HostOrNet | Self::Host => "an address".into(),
+            Self::Net => "a network".into(),
+            Self::Port => "a port".into(),
+            Self::PortRange => "a range of ports".into(),
+            Self::Proto => "a protocol".into(),
+            Self::Layer(word) => match names::ids_of(word) {
+                Some((_, table)) => format!("{} {}", table.article(), table.noun),
+                None => "nothing".into(),
+            },
+            Self::IcmpType { .. } => "an ICMP type".into(),
         }
     }
 }
 
 impl Qualifier {
+    /// Whether a word of the language may be meant as the name of a number here: `port vxlan`.
+    pub(super) fn names(self, word: &str) -> bool {
+        match self.what {
+            What::Proto => true,
+            What::Port | What::PortRange => names::PORT.number(word).is_some(),
+            _ => false,
+        }
+    }
+
     /// The question that the qualifiers and this id make.
     pub(super) fn primitive(self, word: &str, mask: Option<&str>) -> Result<Primitive, Fault> {
         let direction = self.direction;
@@ -73,29 +90,60 @@ impl Qualifier {
             (What::Host | What::HostOrNet, _) => self.host(word)?,
             (What::Net, _) => self.net(word, mask)?,
             (What::Port, _) => {
-                let port = value::number(word, names::PORT)?;
+                let port = value::number(word, names::PORT)? as u16;
                 self.ports(port, port)
             }
             (What::PortRange, _) => {
                 let (low, high) = value::range(word, names::PORT)?;
-                self.ports(low, high)
+                self.ports(low as u16, high as u16)
             }
             (What::Proto, Of::Ether) => Primitive::EtherProto(value::ether_type(word)?),
             (What::Proto, _) => Primitive::IpProto {
                 family: self.family(),
                 number: value::number(word, names::IP_PROTOCOL)? as u8,
             },
-            (What::Vlan, _) => Primitive::Vlan(Some(value::number(word, names::VLAN_ID)?)),
+            (What::Layer(layer), _) => {
+                let Some((_, table)) = names::ids_of(layer) else {
+                    return Err(Fault::new(format!("`{}` has no number", layer.word())));
+                };
+                Primitive::Layer {
+                    word: layer,
+                    ids: Some(value::range(word, table)?),
+                }
+            }
+            (What::IcmpType { six }, _) => {
+                let table = if six {
+                    names::ICMP6_TYPE
+                } else {
+                    names::ICMP_TYPE
+                };
+                let (low, high) = value::range(word, table)?;
+                Primitive::Icmp {
+                    six,
+                    types: (low as u8, high as u8),
+                    codes: None,
+                }
+            }
         })
     }
 
     fn host(self, word: &str) -> Result<Primitive, Fault> {
-        let address = value::address(word)?;
-        self.fits(address)?;
-        Ok(Primitive::Host {
-            family: self.family(),
-            direction: self.direction,
-            address,
+        let (low, high) = value::addresses(word)?;
+        self.fits(low)?;
+        let (family, direction) = (self.family(), self.direction);
+        Ok(if low == high {
+            Primitive::Host {
+                family,
+                direction,
+                address: low,
+            }
+        } else {
+            Primitive::HostRange {
+                family,
+                direction,
+                low,
+                high,
+            }
         })
     }
 

@@ -1,11 +1,17 @@
 //! One compiled question, asked of one packet or of a column of them.
 //!
 //! Everything is answered from [`Headers`] but what they do not hold: IPv6 and MAC addresses,
-//! inner VLAN tags and ARP's addresses, which are read from the frame.
+//! ARP's addresses and ICMP types, which are read from the frame, and headers anywhere in the
+//! stack ([`super::layers`]).
 
-use mvmp_wire::packet::{Headers, Link};
+use std::sync::Arc;
 
-use super::ast::Direction;
+use mvmp_wire::packet::{Headers, Link, NONE_OFFSET};
+
+use super::ast::{Direction, LayerWord};
+use super::layers;
+use super::packets::{Needs, Packets};
+use super::pcap::Filter;
 
 /// A question with its constants prepared.
 #[derive(Clone, Debug)]
@@ -31,47 +37,77 @@ pub(super) enum Test {
     },
     Ip4 {
         direction: Direction,
-        net: u32,
-        mask: u32,
+        low: u32,
+        high: u32,
     },
     Ip6 {
         direction: Direction,
-        net: u128,
-        mask: u128,
+        low: u128,
+        high: u128,
     },
     Arp {
         direction: Direction,
-        net: u32,
-        mask: u32,
+        low: u32,
+        high: u32,
     },
-    Vlan,
-    VlanId(u16),
+    /// Ids from `low` to `high`; to `u32::MAX`: without an id, too.
+    Layer {
+        word: LayerWord,
+        low: u32,
+        high: u32,
+    },
     Mac {
         direction: Direction,
         mac: [u8; 6],
     },
+    TcpFlags {
+        set: u16,
+        clear: u16,
+    },
+    /// Of ICMP (`version` 4) or ICMPv6 (6).
+    Icmp {
+        version: u8,
+        types: (u8, u8),
+        codes: (u8, u8),
+    },
+    Fragment,
+    /// Bytes on the wire.
+    Length {
+        low: u32,
+        high: u32,
+    },
+    /// A libpcap filter, of the frame as received.
+    Pcap(Arc<Filter>),
 }
 
 impl Test {
     /// Rough cost, by which the parts of `and` and `or` are ordered: the cheap ones first.
     pub(super) fn cost(&self) -> u32 {
         match self {
-            Self::EtherType(_) | Self::Protocol { .. } | Self::Vlan => 1,
+            Self::EtherType(_)
+            | Self::Protocol { .. }
+            | Self::Fragment
+            | Self::Length { .. }
+            | Self::TcpFlags { .. } => 1,
             Self::Ip4 { .. } | Self::Port { .. } => 2,
             Self::Ports { .. } => 4,
-            Self::Mac { .. } => 8,
-            Self::Ip6 { .. } | Self::VlanId(_) | Self::Arp { .. } => 10,
+            Self::Mac { .. } | Self::Icmp { .. } => 8,
+            Self::Ip6 { .. } | Self::Layer { .. } | Self::Arp { .. } => 10,
+            Self::Pcap(_) => 20,
         }
     }
 
-    /// The answer for one packet.
-    pub(super) fn holds(&self, headers: &Headers, frame: &[u8]) -> bool {
-        // One packet is a burst of one: so the two can never disagree.
-        self.select(1, std::slice::from_ref(headers), &[frame]) == 1
+    pub(super) fn needs(&self) -> Needs {
+        Needs {
+            stack: matches!(self, Self::Layer { .. }),
+            outer: matches!(self, Self::Pcap(_)),
+            wire_length: matches!(self, Self::Length { .. } | Self::Pcap(_)),
+        }
     }
 
     /// The packets of `live` for which the answer is yes.
-    pub(super) fn select(&self, live: u64, headers: &[Headers], frames: &[&[u8]]) -> u64 {
+    pub(super) fn select(&self, live: u64, packets: &Packets<'_>) -> u64 {
+        let (headers, frames) = (packets.headers, packets.frames);
         match *self {
             Self::EtherType(wanted) => each(live, headers, |_, h| h.ether_type == wanted),
             Self::Protocol { version: 0, number } => {
@@ -99,43 +135,65 @@ impl Test {
             }
             Self::Ip4 {
                 direction,
-                net,
-                mask,
+                low,
+                high,
             } => sided(direction, live, headers, |_, h, side| {
                 let address = side.of(h.src, h.dst);
-                (h.ip_version == 4) & (address & mask == net)
+                (h.ip_version == 4) & (address.wrapping_sub(low) <= high - low)
             }),
             Self::Ip6 {
                 direction,
-                net,
-                mask,
+                low,
+                high,
             } => sided(direction, live, headers, |i, h, side| {
                 let address = address6(h, frames[i], side);
-                address.is_some_and(|address| address & mask == net)
+                address.is_some_and(|address| (low..=high).contains(&address))
             }),
             Self::Arp {
                 direction,
-                net,
-                mask,
+                low,
+                high,
             } => {
                 // Few packets are ARP: only those are looked at twice.
                 let arp = each(live, headers, |_, h| h.ether_type == ETHER_ARP);
                 sided(direction, arp, headers, |i, h, side| {
                     let address = arp_address(h.link, frames[i], side);
-                    address.is_some_and(|address| address & mask == net)
+                    address.is_some_and(|address| (low..=high).contains(&address))
                 })
             }
-            Self::Vlan => each(live, headers, |_, h| h.vlan >= 0),
-            Self::VlanId(id) => each(live, headers, |i, h| h.vlan >= 0 && has_tag(frames[i], id)),
+            Self::Layer { word, low, high } => each(live, headers, |i, _| {
+                layers::has(packets, i, word, low, high)
+            }),
             Self::Mac { direction, mac } => sided(direction, live, headers, |i, h, side| {
-                h.link == Link::Ethernet && mac_address(frames[i], side) == Some(mac)
+                mac_of(h, frames[i], side) == Some(mac)
+            }),
+            Self::TcpFlags { set, clear } => each(live, headers, |_, h| {
+                let whole = (h.protocol == 6) & (h.l4_offset != NONE_OFFSET);
+                whole & (h.tcp_flags & (set | clear) == set)
+            }),
+            Self::Icmp {
+                version,
+                types,
+                codes,
+            } => each(live, headers, |i, h| {
+                let inside = |(low, high), value: u8| (low..=high).contains(&value);
+                icmp(h, frames[i], version)
+                    .is_some_and(|[kind, code]| inside(types, kind) && inside(codes, code))
+            }),
+            Self::Fragment => each(live, headers, |_, h| h.fragment),
+            Self::Length { low, high } => each(live, headers, |i, _| {
+                (low..=high).contains(&packets.wire_length(i))
+            }),
+            Self::Pcap(ref filter) => each(live, headers, |i, _| {
+                let frame = packets.outer_frames[i];
+                filter.matches(frame, packets.outer_link(i), packets.wire_length(i))
             }),
         }
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
     Src,
     Dst,
 }
@@ -202,7 +260,7 @@ fn select_ports(
     })
 }
 
-fn address6(headers: &Headers, frame: &[u8], side: Side) -> Option<u128> {
+pub(super) fn address6(headers: &Headers, frame: &[u8], side: Side) -> Option<u128> {
     let bytes = match side {
         Side::Src => headers.src6(frame),
         Side::Dst => headers.dst6(frame),
@@ -210,7 +268,10 @@ fn address6(headers: &Headers, frame: &[u8], side: Side) -> Option<u128> {
     bytes.map(u128::from_be_bytes)
 }
 
-fn mac_address(frame: &[u8], side: Side) -> Option<[u8; 6]> {
+pub(super) fn mac_of(headers: &Headers, frame: &[u8], side: Side) -> Option<[u8; 6]> {
+    if headers.link != Link::Ethernet {
+        return None;
+    }
     let header = frame.first_chunk::<ETHERNET_BYTES>()?;
     let bytes = match side {
         Side::Src => &header[6..12],
@@ -220,53 +281,44 @@ fn mac_address(frame: &[u8], side: Side) -> Option<[u8; 6]> {
 }
 
 const ETHERNET_BYTES: usize = 14;
-const ETHER_ARP: u16 = 0x0806;
+pub(super) const ETHER_ARP: u16 = 0x0806;
 
-/// The VLAN tags of an Ethernet frame, as TCIs, and where the header behind them begins.
-fn tags(frame: &[u8]) -> Tags<'_> {
-    Tags {
-        frame,
-        offset: ETHERNET_BYTES,
+/// Where the header behind the VLAN tags of an Ethernet frame begins.
+fn behind_tags(frame: &[u8]) -> usize {
+    let mut offset = ETHERNET_BYTES;
+    // The whole tag has to be there, as in `mvmp_wire::packet::parse`.
+    while let Some(bytes) = frame.get(offset - 2..offset + 4)
+        && matches!(
+            [bytes[0], bytes[1]],
+            [0x81, 0x00] | [0x88, 0xa8] | [0x91, 0x00]
+        )
+    {
+        offset += 4;
     }
+    offset
 }
 
-struct Tags<'a> {
-    frame: &'a [u8],
-    offset: usize,
-}
-
-impl Iterator for Tags<'_> {
-    type Item = u16;
-
-    fn next(&mut self) -> Option<u16> {
-        let word = |at: usize| -> Option<u16> {
-            let bytes = self.frame.get(at..at + 2)?;
-            Some(u16::from_be_bytes([bytes[0], bytes[1]]))
-        };
-        let tpid = word(self.offset - 2)?;
-        // The whole tag has to be there, as in `mvmp_wire::packet::parse`.
-        word(self.offset + 2)?;
-        if !matches!(tpid, 0x8100 | 0x88a8 | 0x9100) {
-            return None;
-        }
-        let tci = word(self.offset)?;
-        self.offset += 4;
-        Some(tci)
+/// Type and code of an ICMP header that is whole.
+fn icmp(headers: &Headers, frame: &[u8], version: u8) -> Option<[u8; 2]> {
+    let protocol = if version == 4 { 1 } else { 58 };
+    if headers.ip_version != version
+        || headers.protocol != protocol
+        || headers.l4_offset == NONE_OFFSET
+    {
+        return None;
     }
-}
-
-fn has_tag(frame: &[u8], id: u16) -> bool {
-    tags(frame).any(|tci| tci & 0x0fff == id)
+    frame
+        .get(usize::from(headers.l4_offset)..)?
+        .first_chunk::<2>()
+        .copied()
 }
 
 /// The sender's or target's address in an ARP packet for IPv4 over Ethernet, all of it there.
-fn arp_address(link: Link, frame: &[u8], side: Side) -> Option<u32> {
+pub(super) fn arp_address(link: Link, frame: &[u8], side: Side) -> Option<u32> {
     if link != Link::Ethernet {
         return None;
     }
-    let mut tags = tags(frame);
-    while tags.next().is_some() {}
-    let packet = frame.get(tags.offset..)?.first_chunk::<28>()?;
+    let packet = frame.get(behind_tags(frame)..)?.first_chunk::<28>()?;
     if packet[2..6] != [0x08, 0x00, 6, 4] {
         return None;
     }

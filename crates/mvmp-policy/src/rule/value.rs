@@ -18,14 +18,14 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    fn new(message: String) -> Self {
+    pub(super) fn new(message: String) -> Self {
         Self {
             message,
             hint: None,
         }
     }
 
-    fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
@@ -78,6 +78,28 @@ pub(super) fn address(word: &str) -> Result<IpAddr, Fault> {
         Looks::Number => fault.hint(format!("a port is `port {shown}`")),
         _ => fault.hint("write it in numbers: names are not resolved"),
     })
+}
+
+/// An address, or the first and the last of several: `10.0.0.1-10.0.0.9`.
+pub(super) fn addresses(word: &str) -> Result<(IpAddr, IpAddr), Fault> {
+    let (low, high) = match word.split_once('-') {
+        Some((low, high)) if low.parse::<IpAddr>().is_ok() => (address(low)?, address(high)?),
+        _ => {
+            let address = address(word)?;
+            (address, address)
+        }
+    };
+    if low.is_ipv4() != high.is_ipv4() {
+        return Err(Fault::new(format!(
+            "`{}` begins with one IP version and ends with the other",
+            shortened(word)
+        )));
+    }
+    if low > high {
+        return Err(Fault::new(format!("the range {low}-{high} is empty"))
+            .hint(format!("did you mean `{high}-{low}`?")));
+    }
+    Ok((low, high))
 }
 
 /// A network: `10.0.0.0/8`, `2001:db8::/32`, or tcpdump's `10`, `192.168`, `192.0.2`.
@@ -206,17 +228,13 @@ fn hexadecimal(word: &str) -> Option<u32> {
 
 /// A number in decimal or `0x…`, or a name of the table. A backslash before it, as tcpdump's
 /// words need in places, is allowed.
-pub(super) fn number(word: &str, table: Table) -> Result<u16, Fault> {
+pub(super) fn number(word: &str, table: Table) -> Result<u32, Fault> {
     let word = word.strip_prefix('\\').unwrap_or(word);
     let noun = table.noun;
-    let article = if noun.starts_with(['I', 'E']) {
-        "an"
-    } else {
-        "a"
-    };
+    let article = table.article();
     if let Some(number) = digits(word).or_else(|| hexadecimal(word)) {
         if number <= table.max {
-            return Ok(number as u16);
+            return Ok(number);
         }
         return Err(Fault::new(format!(
             "{number} is not {article} {noun}: it goes from 0 to {}",
@@ -224,25 +242,27 @@ pub(super) fn number(word: &str, table: Table) -> Result<u16, Fault> {
         )));
     }
     if let Some(number) = table.number(word) {
-        return Ok(number);
+        return Ok(u32::from(number));
     }
     let mut fault = Fault::new(format!("`{}` is not a known {noun}", shortened(word)));
     fault.hint = did_you_mean(word, table.names()).or_else(|| match looks(word) {
-        Looks::Range => Some(format!("several in a row are `portrange {word}`")),
+        Looks::Range if !table.several.is_empty() => {
+            Some(format!("several in a row are `{}{word}`", table.several))
+        }
         Looks::Address => Some(format!("an address is `host {word}`")),
         _ => Some("write it as a number".into()),
     });
     Err(fault)
 }
 
-/// `8000-8080`, or a single port.
-pub(super) fn range(word: &str, table: Table) -> Result<(u16, u16), Fault> {
+/// `8000-8080`, or a single number.
+pub(super) fn range(word: &str, table: Table) -> Result<(u32, u32), Fault> {
     let named = table.number(word).is_some();
     let (low, high) = match word.split_once('-') {
         Some((low, high)) if !named => (number(low, table)?, number(high, table)?),
         _ => {
-            let port = number(word, table)?;
-            (port, port)
+            let number = number(word, table)?;
+            (number, number)
         }
     };
     if low > high {
@@ -281,7 +301,7 @@ pub(super) fn mac(word: &str) -> Result<[u8; 6], Fault> {
 
 /// An EtherType that a frame behind its tags can have.
 pub(super) fn ether_type(word: &str) -> Result<u16, Fault> {
-    let number = number(word, super::names::ETHER_TYPE)?;
+    let number = number(word, super::names::ETHER_TYPE)? as u16;
     match number {
         0x8100 | 0x88a8 | 0x9100 => Err(Fault::new(format!(
             "{number:#06x} is a VLAN tag, and `ether proto` asks behind all tags"

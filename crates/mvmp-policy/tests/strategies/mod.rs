@@ -1,7 +1,11 @@
 //! Random packets and random rules that have a fair chance to meet: both draw from small pools.
 
-use mvmp_policy::rule::{Direction, Expr, Family, Net, Primitive, Protocol, Transport};
-use mvmp_wire::packet::Link;
+mod tunnels;
+
+use mvmp_policy::rule::{
+    Comparison, Direction, Expr, Family, LayerWord, Net, Primitive, Protocol, Transport,
+};
+use mvmp_wire::packet::{LayerSet, Link};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -25,6 +29,11 @@ pub fn packet() -> impl Strategy<Value = (Vec<u8>, Link)> {
         1 => ipv4().prop_map(|frame| (frame, Link::Ipv4)),
         1 => ipv6().prop_map(|frame| (frame, Link::Ipv6)),
         1 => vec(any::<u8>(), 0..80).prop_map(|frame| (frame, Link::Ethernet)),
+        5 => tunnels::wrapped(prop_oneof![
+            ethernet().prop_map(|frame| (frame, Link::Ethernet)),
+            ipv4().prop_map(|frame| (frame, Link::Ipv4)),
+            ipv6().prop_map(|frame| (frame, Link::Ipv6)),
+        ]),
     ];
     let cut = prop_oneof![3 => Just(None), 1 => any::<prop::sample::Index>().prop_map(Some)];
     let changes =
@@ -245,12 +254,75 @@ pub fn primitive() -> impl Strategy<Value = Primitive> {
         });
     let proto_family = select(vec![None, Some(Family::Ip), Some(Family::Ip6)]);
     let ether_type = prop_oneof![select(vec![0x0800u16, 0x0806, 0x86dd]), 0x0600..=0x80ffu16];
+    let layer = (
+        select(LayerWord::ALL.to_vec()),
+        any::<bool>(),
+        select(tunnels::IDS.to_vec()),
+        select(tunnels::IDS.to_vec()),
+    )
+        .prop_map(|(word, any, a, b)| Primitive::Layer {
+            word,
+            ids: (!any && word != LayerWord::Ipip).then_some((a.min(b), a.max(b))),
+        });
+    let range = (address(), address(), direction()).prop_flat_map(|(a, b, direction)| {
+        let (low, high) = match (a, b) {
+            (a, b) if a < b && a.is_ipv4() == b.is_ipv4() => (a, b),
+            (IpAddr::V4(_), _) => (
+                Ipv4Addr::new(10, 0, 0, 1).into(),
+                Ipv4Addr::new(10, 1, 0, 0).into(),
+            ),
+            (IpAddr::V6(_), _) => (
+                Ipv6Addr::LOCALHOST.into(),
+                Ipv6Addr::from([0x20; 16]).into(),
+            ),
+        };
+        family(low).prop_map(move |family| Primitive::HostRange {
+            family,
+            direction,
+            low,
+            high,
+        })
+    });
+    let flags = (0..512u16, 0..512u16)
+        .prop_filter("flags of either kind", |(set, clear)| set | clear != 0)
+        .prop_map(|(set, clear)| Primitive::TcpFlags {
+            set: set & !clear & 0x13,
+            clear: clear & 0x1ff,
+        })
+        .prop_filter("flags", |flags| {
+            !matches!(flags, Primitive::TcpFlags { set: 0, clear: 0 })
+        });
+    let icmp = (any::<bool>(), any::<(u8, u8)>(), any::<Option<(u8, u8)>>()).prop_map(
+        |(six, types, codes)| {
+            let ordered = |(a, b): (u8, u8)| (a.min(b), a.max(b));
+            Primitive::Icmp {
+                six,
+                types: ordered(types),
+                codes: codes.map(ordered),
+            }
+        },
+    );
+    let comparison = select(vec![
+        Comparison::Less,
+        Comparison::AtMost,
+        Comparison::Equal,
+        Comparison::Unequal,
+        Comparison::AtLeast,
+        Comparison::Greater,
+    ]);
+    let length = (comparison, prop_oneof![0..150u32, Just(u32::MAX)])
+        .prop_map(|(comparison, bytes)| Primitive::Length(comparison, bytes));
     prop_oneof![
+        3 => layer,
+        1 => range,
+        1 => flags,
+        1 => icmp,
+        1 => length,
+        1 => Just(Primitive::Fragment),
         3 => protocol.prop_map(Primitive::Protocol),
         1 => (proto_family, select(PROTOCOLS.to_vec())).prop_map(|(family, number)| Primitive::IpProto { family, number }),
         1 => ether_type.prop_map(Primitive::EtherProto),
         1 => (direction(), select(MACS.to_vec())).prop_map(|(direction, mac)| Primitive::EtherHost { direction, mac }),
-        1 => prop::option::of(select(VLANS.to_vec())).prop_map(Primitive::Vlan),
         3 => host,
         3 => net,
         4 => port,
@@ -267,6 +339,7 @@ pub fn expr() -> impl Strategy<Value = Expr> {
     leaf.prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
             inner.clone().prop_map(|inner| Expr::Not(Box::new(inner))),
+            inner.clone().prop_map(|inner| Expr::Outer(Box::new(inner))),
             vec(inner.clone(), 2..5).prop_map(|parts| {
                 Expr::And(
                     parts
@@ -291,4 +364,17 @@ pub fn expr() -> impl Strategy<Value = Expr> {
             }),
         ]
     })
+}
+
+/// What `decap` and `strip` may name together.
+pub fn jump() -> impl Strategy<Value = LayerSet> {
+    let some = vec(select(LayerSet::AUTO.words().collect::<Vec<_>>()), 1..4).prop_map(|words| {
+        let sets = words.into_iter().filter_map(LayerSet::from_word);
+        sets.fold(LayerSet::default(), LayerSet::union)
+    });
+    prop_oneof![
+        2 => Just(LayerSet::default()),
+        2 => Just(LayerSet::AUTO),
+        3 => some,
+    ]
 }

@@ -1,17 +1,36 @@
 //! Packet headers: what one pass over a frame finds.
 //!
 //! The platform parses each frame once, at reception ([`parse`]); policies are matched on the
-//! [`Headers`] that come out, and the layer offsets travel to the NFs in the record. Nothing
-//! here reads past the frame, whatever its length fields claim, and nothing panics.
+//! [`Headers`] that come out, and the layer offsets travel to the NFs in the record. Where a
+//! policy asks for tunnels, [`walk_stack`] notes every layer of the frame, and the [`Stack`] says
+//! where to deliver it from. Nothing here reads past the frame, whatever its length fields claim,
+//! and nothing panics.
 
+pub mod encap;
+mod fragment;
 mod hash;
+mod layer_set;
+#[cfg(test)]
+mod nest;
 mod network;
 mod parse;
+mod stack;
+#[cfg(test)]
+mod stack_properties;
+#[cfg(test)]
+mod stack_tests;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod tunnel;
+mod tunnel_ports;
 
+pub use fragment::FragmentOf;
+pub use layer_set::LayerSet;
 pub use parse::{parse, parse_into};
+pub use stack::{DEPTH_MAX, NO_ID, Stack, StackLayer, Stop, View};
+pub use tunnel::walk_stack;
+pub use tunnel_ports::TunnelPorts;
 
 /// What the first byte of a frame belongs to. The values are those of the `link` column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -24,6 +43,17 @@ pub enum Link {
     Ipv4 = 4,
     /// A bare IPv6 packet.
     Ipv6 = 6,
+}
+
+impl Link {
+    /// The link with this number; an unknown number is [`Link::Ethernet`].
+    pub const fn from_bits(bits: u8) -> Self {
+        match bits {
+            4 => Self::Ipv4,
+            6 => Self::Ipv6,
+            _ => Self::Ethernet,
+        }
+    }
 }
 
 /// The kind of a layer. Five bits in a record; 0 means "no layer".
@@ -53,6 +83,22 @@ pub enum LayerKind {
     Icmp6 = 9,
     /// SCTP.
     Sctp = 10,
+    /// One MPLS label. This and what follows is found in a [`Stack`] only.
+    Mpls = 11,
+    /// PPPoE session header, with the PPP protocol behind it.
+    Pppoe = 12,
+    /// GRE of version 0 or 1.
+    Gre = 13,
+    /// GRE that carries Ethernet under a key (RFC 7637).
+    Nvgre = 14,
+    /// ERSPAN, type I (no header of its own), II or III.
+    Erspan = 15,
+    /// VXLAN.
+    Vxlan = 16,
+    /// GENEVE; its options belong to it.
+    Geneve = 17,
+    /// GTP-U with a user's packet; its extension headers belong to it.
+    Gtpu = 18,
 }
 
 impl LayerKind {
@@ -69,6 +115,14 @@ impl LayerKind {
             8 => Self::Icmp,
             9 => Self::Icmp6,
             10 => Self::Sctp,
+            11 => Self::Mpls,
+            12 => Self::Pppoe,
+            13 => Self::Gre,
+            14 => Self::Nvgre,
+            15 => Self::Erspan,
+            16 => Self::Vxlan,
+            17 => Self::Geneve,
+            18 => Self::Gtpu,
             _ => Self::None,
         }
     }

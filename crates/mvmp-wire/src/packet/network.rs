@@ -69,52 +69,77 @@ pub(super) fn ipv6(walk: &mut Walk, frame: &[u8], offset: usize) {
     if length > 0 {
         walk.end = walk.end.min(offset + 40 + length);
     }
-    let (protocol, l4_offset) = extensions(walk, frame, header[6], offset + 40);
-    walk.headers.protocol = i16::from(protocol);
-    walk.payload(l4_offset.at);
-    if l4_offset.first {
-        transport::parse(walk, frame, l4_offset.at, protocol);
+    let upper = extensions(&frame[..walk.end], header[6], offset + 40);
+    walk.headers.protocol = i16::from(upper.protocol);
+    walk.headers.fragment = upper.fragment;
+    walk.payload(upper.at);
+    if upper.first {
+        transport::parse(walk, frame, upper.at, upper.protocol);
     }
     let ports = hashed_ports(walk);
-    walk.headers.flow_hash = hash::ipv6(&header[8..24], &header[24..40], protocol, ports);
+    walk.headers.flow_hash = hash::ipv6(&header[8..24], &header[24..40], upper.protocol, ports);
 }
 
-/// Where the extension headers end, and whether what follows begins a datagram.
-struct Upper {
-    at: usize,
-    first: bool,
+/// What the extension headers lead to.
+pub(super) struct Upper {
+    pub(super) protocol: u8,
+    /// Where it begins.
+    pub(super) at: usize,
+    /// Whether it is the beginning of a datagram: false for later fragments.
+    pub(super) first: bool,
+    /// A fragment, the first included.
+    pub(super) fragment: bool,
 }
 
-/// Follows the extension headers to the upper protocol. A header that is cut short ends the walk
-/// as if it were the upper protocol.
-fn extensions(walk: &mut Walk, frame: &[u8], mut next: u8, mut offset: usize) -> (u8, Upper) {
-    let mut first = true;
+/// Follows the extension headers from `at` to the upper protocol, within the packet. A header
+/// that is cut short ends the walk as if it were the upper protocol.
+#[inline(always)]
+pub(super) fn extensions(packet: &[u8], protocol: u8, at: usize) -> Upper {
+    let mut upper = Upper {
+        protocol,
+        at,
+        first: true,
+        fragment: false,
+    };
+    if is_extension(protocol) {
+        follow(packet, &mut upper);
+    }
+    upper
+}
+
+const fn is_extension(protocol: u8) -> bool {
+    matches!(
+        protocol,
+        HOP_BY_HOP | ROUTING | DESTINATION | AUTHENTICATION | FRAGMENT
+    )
+}
+
+fn follow(packet: &[u8], upper: &mut Upper) {
     for _ in 0..EXTENSIONS_MAX {
-        let Some(header) = at::<8>(&frame[..walk.end], offset) else {
+        let Some(header) = at::<8>(packet, upper.at) else {
             break;
         };
-        let bytes = match next {
+        let bytes = match upper.protocol {
             HOP_BY_HOP | ROUTING | DESTINATION => (usize::from(header[1]) + 1) * 8,
             AUTHENTICATION => (usize::from(header[1]) + 2) * 4,
             FRAGMENT => 8,
             _ => break,
         };
-        if offset + bytes > walk.end {
+        if upper.at + bytes > packet.len() {
             break;
         }
-        if next == FRAGMENT {
+        if upper.protocol == FRAGMENT {
             let word = u16::from_be_bytes([header[2], header[3]]);
             // Offset and M; the reserved bits between mean nothing, and neither set is "atomic" (RFC 6946).
-            walk.headers.fragment |= word & 0xfff9 != 0;
-            first = word & 0xfff8 == 0;
+            upper.fragment |= word & 0xfff9 != 0;
+            upper.first = word & 0xfff8 == 0;
         }
-        next = header[0];
-        offset += bytes;
-        if !first {
+        upper.protocol = header[0];
+        upper.at += bytes;
+        if !upper.first {
             break;
         }
     }
-    (next, Upper { at: offset, first })
 }
 
 /// Ports for the flow hash: none for a fragment, so that all fragments of a datagram hash alike.

@@ -15,9 +15,9 @@ use super::network::{self, ETHER_IPV4, ETHER_IPV6};
 use super::transport::{self, TCP, UDP};
 use super::{Headers, Layer, LayerKind, Link};
 
-const ETHERNET_BYTES: usize = 14;
-const TAG_BYTES: usize = 4;
-const ETHER_ARP: u16 = 0x0806;
+pub(super) const ETHERNET_BYTES: usize = 14;
+pub(super) const TAG_BYTES: usize = 4;
+pub(super) const ETHER_ARP: u16 = 0x0806;
 /// Below this an "EtherType" is the length of an 802.3 frame.
 const ETHER_TYPE_FIRST: u16 = 0x0600;
 
@@ -229,7 +229,7 @@ fn ethernet(walk: &mut Walk, frame: &[u8]) {
     }
 }
 
-const fn is_tag(ether_type: u16) -> bool {
+pub(super) const fn is_tag(ether_type: u16) -> bool {
     matches!(ether_type, 0x8100 | 0x88a8 | 0x9100)
 }
 

@@ -7,9 +7,9 @@ use super::parse::{Walk, at};
 
 pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
-const ICMP: u8 = 1;
-const ICMP6: u8 = 58;
-const SCTP: u8 = 132;
+pub(super) const ICMP: u8 = 1;
+pub(super) const ICMP6: u8 = 58;
+pub(super) const SCTP: u8 = 132;
 /// FIN to CWR, and NS beside them.
 pub(super) const FLAG_BITS: u16 = 0x01ff;
 

@@ -3,24 +3,42 @@
 //! The tests hold the compiled matcher to it. It reads the frame anew for each question, shares
 //! no code with `mvmp_wire::packet` or the compiled form, and is slow.
 
+mod layers;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use mvmp_wire::packet::Link;
+use mvmp_wire::packet::{LayerSet, Link};
 
-use super::ast::{Direction, Expr, Family, Primitive, Protocol, Transport};
+use self::layers::What;
+use super::ast::{Comparison, Direction, Expr, Family, LayerWord, Primitive, Protocol, Transport};
 
-pub(super) fn matches(expr: &Expr, frame: &[u8], link: Link) -> bool {
+/// Whether `expr` holds for a frame of which the layers `jump` are jumped over.
+pub(super) fn matches(expr: &Expr, frame: &[u8], link: Link, jump: LayerSet) -> bool {
+    let (delivered, delivered_link) = layers::delivered(frame, link, jump);
+    let received = Received { frame, link };
+    holds(expr, delivered, delivered_link, &received)
+}
+
+/// The whole frame and what it begins with.
+struct Received<'a> {
+    frame: &'a [u8],
+    link: Link,
+}
+
+fn holds(expr: &Expr, frame: &[u8], link: Link, received: &Received<'_>) -> bool {
+    let part = |part: &Expr| holds(part, frame, link, received);
     match expr {
         Expr::All => true,
         Expr::None => false,
-        Expr::Is(primitive) => asks(primitive, frame, link),
-        Expr::Not(inner) => !matches(inner, frame, link),
-        Expr::And(parts) => parts.iter().all(|part| matches(part, frame, link)),
-        Expr::Or(parts) => parts.iter().any(|part| matches(part, frame, link)),
+        Expr::Is(primitive) => asks(primitive, frame, link, received),
+        Expr::Not(inner) => !part(inner),
+        Expr::And(parts) => parts.iter().all(part),
+        Expr::Or(parts) => parts.iter().any(part),
+        Expr::Outer(inner) => holds(inner, received.frame, received.link, received),
     }
 }
 
-fn asks(primitive: &Primitive, frame: &[u8], link: Link) -> bool {
+fn asks(primitive: &Primitive, frame: &[u8], link: Link, received: &Received<'_>) -> bool {
     let stack = Stack::of(frame, link);
     match *primitive {
         Primitive::Protocol(protocol) => stack.is(protocol),
@@ -38,14 +56,21 @@ fn asks(primitive: &Primitive, frame: &[u8], link: Link) -> bool {
                 .then(|| (&frame[6..12], &frame[0..6]));
             sides(direction, macs, |address| *address == mac)
         }
-        Primitive::Vlan(None) => !stack.vlans.is_empty(),
-        Primitive::Vlan(Some(id)) => stack.vlans.contains(&id),
+        Primitive::Layer { word, ids } => has_layer(received, word, ids),
         Primitive::Host {
             family,
             direction,
             address,
         } => sides(direction, stack.addresses(family), |found| {
             *found == address
+        }),
+        Primitive::HostRange {
+            family,
+            direction,
+            low,
+            high,
+        } => sides(direction, stack.addresses(family), |found| {
+            found.is_ipv4() == low.is_ipv4() && *found >= low && *found <= high
         }),
         Primitive::Net {
             family,
@@ -62,7 +87,45 @@ fn asks(primitive: &Primitive, frame: &[u8], link: Link) -> bool {
         } => sides(direction, stack.ports(transport), |port| {
             (low..=high).contains(port)
         }),
+        Primitive::TcpFlags { set, clear } => stack.tcp_flags().is_some_and(|flags| {
+            (0..16).all(|bit| {
+                let is = |word: u16| word >> bit & 1 == 1;
+                (!is(set) || is(flags)) && (!is(clear) || !is(flags))
+            })
+        }),
+        Primitive::Icmp { six, types, codes } => stack.icmp(six).is_some_and(|(kind, code)| {
+            let right_code = codes.is_none_or(|(low, high)| code >= low && code <= high);
+            kind >= types.0 && kind <= types.1 && right_code
+        }),
+        Primitive::Fragment => stack.upper().is_some_and(|upper| upper.fragment),
+        Primitive::Length(comparison, bytes) => {
+            let (length, bytes) = (received.frame.len(), bytes as usize);
+            match comparison {
+                Comparison::Less => length < bytes,
+                Comparison::AtMost => length <= bytes,
+                Comparison::Equal => length == bytes,
+                Comparison::Unequal => length != bytes,
+                Comparison::AtLeast => length >= bytes,
+                Comparison::Greater => length > bytes,
+            }
+        }
     }
+}
+
+fn has_layer(received: &Received<'_>, word: LayerWord, ids: Option<(u32, u32)>) -> bool {
+    let right_id = |id: Option<u32>| match ids {
+        None => true,
+        Some((low, high)) => id.is_some_and(|id| id >= low && id <= high),
+    };
+    layers::layers(received.frame, received.link)
+        .iter()
+        .any(|layer| match (layer.what, word) {
+            (What::Word(LayerWord::Nvgre), LayerWord::Gre) => {
+                right_id(layers::gre_key(received.frame, layer))
+            }
+            (What::Word(found), _) => found == word && right_id(layer.id),
+            _ => false,
+        })
 }
 
 fn sides<T>(direction: Direction, pair: Option<(T, T)>, asked: impl Fn(&T) -> bool) -> bool {
@@ -95,7 +158,6 @@ fn within(address: IpAddr, net: IpAddr, prefix: u8) -> bool {
 
 /// A frame, taken apart as far as tags and EtherType.
 struct Stack<'a> {
-    vlans: Vec<u16>,
     ether_type: Option<u16>,
     network: &'a [u8],
 }
@@ -104,6 +166,9 @@ struct Upper<'a> {
     protocol: u8,
     /// What follows the IP header; `None` in a later fragment.
     payload: Option<&'a [u8]>,
+    fragment: bool,
+    /// Where the packet ends, from its first byte.
+    end: usize,
 }
 
 fn word(bytes: &[u8], at: usize) -> u16 {
@@ -114,7 +179,6 @@ impl<'a> Stack<'a> {
     fn of(frame: &'a [u8], link: Link) -> Self {
         let frame = &frame[..frame.len().min(65_535)];
         let bare = |ether_type| Self {
-            vlans: vec![],
             ether_type,
             network: frame,
         };
@@ -123,15 +187,12 @@ impl<'a> Stack<'a> {
             Link::Ipv6 => bare(Some(0x86dd)),
             Link::Ethernet if frame.len() < 14 => bare(None),
             Link::Ethernet => {
-                let mut vlans = vec![];
                 let mut at = 12;
                 while [0x8100, 0x88a8, 0x9100].contains(&word(frame, at)) && frame.len() >= at + 6 {
-                    vlans.push(word(frame, at + 2) % 4096);
                     at += 4;
                 }
                 let ether_type = Some(word(frame, at)).filter(|number| *number >= 0x0600);
                 Self {
-                    vlans,
                     ether_type,
                     network: &frame[at + 2..],
                 }
@@ -204,6 +265,24 @@ impl<'a> Stack<'a> {
         (wanted && payload.len() >= 4).then(|| (word(payload, 0), word(payload, 2)))
     }
 
+    /// Of a TCP header that is whole.
+    fn tcp_flags(&self) -> Option<u16> {
+        let upper = self.upper().filter(|upper| upper.protocol == 6)?;
+        let header = upper.payload?.get(..20)?;
+        Some(word(header, 12) % 512)
+    }
+
+    /// Type and code of an ICMP header that is whole.
+    fn icmp(&self, six: bool) -> Option<(u8, u8)> {
+        let version = if six { 6 } else { 4 };
+        let upper = self
+            .upper()
+            .filter(|_| self.ip_version() == Some(version))?;
+        let right = upper.protocol == if six { 58 } else { 1 };
+        let header = upper.payload?.get(..8).filter(|_| right)?;
+        Some((header[0], header[1]))
+    }
+
     fn upper(&self) -> Option<Upper<'a>> {
         match self.ip_version()? {
             4 => Some(upper4(self.network)),
@@ -221,11 +300,17 @@ fn upper4(ip: &[u8]) -> Upper<'_> {
     } else {
         total.min(ip.len())
     };
-    let later = word(ip, 6) & 0x1fff != 0;
-    let payload = if later { None } else { ip[..end].get(header..) };
+    let (more, offset) = (word(ip, 6) & 0x2000 != 0, word(ip, 6) & 0x1fff);
+    let payload = if offset != 0 {
+        None
+    } else {
+        ip[..end].get(header..)
+    };
     Upper {
         protocol: ip[9],
         payload,
+        fragment: more || offset != 0,
+        end,
     }
 }
 
@@ -237,8 +322,9 @@ fn upper6(ip: &[u8]) -> Upper<'_> {
         (40 + length).min(ip.len())
     };
     let (mut protocol, mut rest) = (ip[6], &ip[40..end]);
+    let (mut fragment, mut later) = (false, false);
     for _ in 0..16 {
-        if !matches!(protocol, 0 | 43 | 44 | 51 | 60) || rest.len() < 8 {
+        if !matches!(protocol, 0 | 43 | 44 | 51 | 60) || rest.len() < 8 || later {
             break;
         }
         let bytes = match protocol {
@@ -249,17 +335,17 @@ fn upper6(ip: &[u8]) -> Upper<'_> {
         if bytes > rest.len() {
             break;
         }
-        let later = protocol == 44 && word(rest, 2) >> 3 != 0;
-        (protocol, rest) = (rest[0], &rest[bytes..]);
-        if later {
-            return Upper {
-                protocol,
-                payload: None,
-            };
+        if protocol == 44 {
+            later = word(rest, 2) >> 3 != 0;
+            // A fragment that is the whole is none (RFC 6946).
+            fragment |= later || rest[3] & 1 == 1;
         }
+        (protocol, rest) = (rest[0], &rest[bytes..]);
     }
     Upper {
         protocol,
-        payload: Some(rest),
+        payload: (!later).then_some(rest),
+        fragment,
+        end,
     }
 }

@@ -1,0 +1,131 @@
+//! `mvmp apply`: another configuration for a running platform.
+//!
+//! ```text
+//! text or JSON ─▶ read ─▶ differs how? ─▶ what of it cannot be done now? ─▶ told (dry_run), or carried out
+//! ```
+//!
+//! A file that is wrong, or of which anything cannot be done, changes nothing.
+
+use mvmp_policy::config::{Change, PortSpec, Section};
+use mvmp_policy::{Config, ConfigError};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::sockets::Sockets;
+use super::state::Control;
+use crate::platform::ports::{frame_room, max_frame};
+
+/// What an operator wants to hold.
+#[derive(Deserialize)]
+pub struct Wanted {
+    /// TOML as a string, or the same as an object.
+    config: Value,
+    /// The file's name, for messages.
+    #[serde(default = "no_file")]
+    file: String,
+    /// Arguments of `--port`.
+    #[serde(default)]
+    ports: Vec<String>,
+    /// Only tell what would happen.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+fn no_file() -> String {
+    "configuration".into()
+}
+
+impl Wanted {
+    fn read(&self) -> Result<Config, ConfigError> {
+        let mut config = match &self.config {
+            Value::String(text) => Config::from_toml(text, &self.file)?,
+            value => Config::from_json(value)?,
+        };
+        for argument in &self.ports {
+            config.replace_port(PortSpec::from_argument(argument)?)?;
+        }
+        Ok(config)
+    }
+}
+
+impl Control {
+    /// Carries out what is wanted, or tells what it would be. The operator's reply.
+    pub(super) fn apply(&mut self, wanted: &Wanted, sockets: &mut Sockets) -> Value {
+        let new = match wanted.read() {
+            Ok(new) => new,
+            Err(error) => return wrong(&error),
+        };
+        let change = self.difference(&new);
+        let reply = |kind: &str| {
+            json!({
+                "type": kind,
+                "dry_run": wanted.dry_run,
+                "changes": change.lines(),
+                "items": change.to_json(),
+            })
+        };
+        let refused = change.refused().count();
+        match (wanted.dry_run, refused) {
+            (true, _) => reply("applied"),
+            (false, 0) => match self.carry_out(new, sockets) {
+                Ok(()) => reply("applied"),
+                Err(why) => json!({"type": "error", "message": why}),
+            },
+            (false, _) => {
+                let mut reply = reply("error");
+                let word = if refused == 1 { "change" } else { "changes" };
+                reply["message"] = format!(
+                    "{refused} {word} cannot be made while the platform runs; nothing is changed"
+                )
+                .into();
+                reply
+            }
+        }
+    }
+
+    /// What is different, with what only the platform knows to be impossible.
+    fn difference(&self, new: &Config) -> Change {
+        let mut change = self.without_own_devices().diff(new);
+        for port in &new.ports {
+            let running = self.config.port(&port.name);
+            let present = self
+                .port_number(&port.name)
+                .map(|at| self.ports[at].present);
+            if present == Some(true) && running.is_some_and(|running| running != port) {
+                let reason = "a port in use cannot change: apply without it, then with it again";
+                change.refuse(Section::Ports, &port.name, reason);
+            }
+        }
+        let domains = new.domains();
+        for (number, port) in new.ports.iter().enumerate() {
+            let joined = domains.iter().find(|domain| domain.ports.contains(&number));
+            let pool = joined
+                .into_iter()
+                .flat_map(|domain| &domain.ports)
+                .find_map(|&other| {
+                    let running = self.port_number(&new.ports[other].name)?;
+                    Some(&self.pools[self.ports[running].pool].pool)
+                });
+            let Some(pool) = pool else { continue };
+            let (wanted, room) = (max_frame(port), frame_room(pool.data_room_bytes()));
+            if wanted > room {
+                let reason = format!(
+                    "frames of {wanted} bytes do not fit the buffers of its pool, which hold {room}"
+                );
+                change.refuse(Section::Ports, &port.name, reason);
+            }
+        }
+        change
+    }
+}
+
+fn wrong(error: &ConfigError) -> Value {
+    json!({
+        "type": "error",
+        "message": error.to_string(),
+        "line": error.line,
+        "column": error.column,
+        "key": error.key,
+        "hint": error.hint,
+    })
+}

@@ -1,0 +1,146 @@
+//! Devices that NFs define for themselves (paper §3.3): over ports that `may_define` names, open for
+//! one handle, gone with it.
+//!
+//! Such a device is a device like any other while it lives. Its name is that of the instance and
+//! the one that the NF gave it, so that nobody else can open it by chance.
+
+use mvmp_policy::Config;
+use mvmp_wire::message::ErrorCode;
+use serde_json::Value;
+
+use super::authorize::{self, Refusal};
+use super::handles::{is_libpcaps, of_libpcap};
+use super::reconfigure::DEVICES_MAX;
+use super::session::Session;
+use super::state::Control;
+
+/// Devices of its own that one NF can have open.
+const OWN_MAX: usize = 8;
+
+impl Control {
+    /// Makes the device that an NF describes; returns its number.
+    pub(super) fn define(&mut self, nf: u32, name: &str, table: &Value) -> Result<usize, Refusal> {
+        let Some(session) = self.sessions.get(&nf) else {
+            return Err(Refusal::new(ErrorCode::Other, "no such session"));
+        };
+        if name.is_empty() {
+            let message = "a device of one's own needs a name";
+            return Err(Refusal::new(ErrorCode::Config, message));
+        }
+        let own = format!("{}.{}.{name}", session.role, session.instance);
+        if self.device_number(&own).is_some() {
+            let message = format!("this NF has defined a device `{name}` already");
+            return Err(Refusal::new(ErrorCode::Config, message));
+        }
+        let has = self
+            .devices
+            .iter()
+            .filter(|device| device.owner == Some(nf));
+        if has.filter(|device| !device.gone).count() >= OWN_MAX {
+            let message = format!("an NF has at most {OWN_MAX} devices of its own");
+            return Err(Refusal::new(ErrorCode::NoRoom, message));
+        }
+        if says_libpcap(table) {
+            return Err(of_libpcap());
+        }
+        let spec = Config::from_device_json(&own, table, &self.config.ports)
+            .map_err(|error| Refusal::new(ErrorCode::Config, error.to_string()))?;
+        let allowed = self.config.nf(&session.role);
+        let allowed = allowed.map_or(&[][..], |role| &role.may_define);
+        for port in spec.ports() {
+            if !self.config.platform.open && !allowed.iter().any(|name| name == port) {
+                let role = &session.role;
+                let refusal = Refusal::new(
+                    ErrorCode::NotAuthorized,
+                    format!("the role `{role}` may not define a device over the port `{port}`"),
+                );
+                let hint = format!("add \"{port}\" to `may_define` in [nfs.{role}]");
+                return Err(refusal.hint(hint));
+            }
+        }
+        let mut new = self.config.clone();
+        new.devices.push(spec);
+        if new.devices.len() > DEVICES_MAX {
+            let message = format!("a platform has at most {DEVICES_MAX} devices");
+            return Err(Refusal::new(ErrorCode::NoRoom, message));
+        }
+        self.homes(&new)
+            .map_err(|reason| Refusal::new(ErrorCode::Config, reason))?;
+        self.owners.insert(own.clone(), nf);
+        self.install_devices(&new);
+        self.config = new;
+        self.tell_workers();
+        self.device_number(&own)
+            .ok_or_else(|| Refusal::new(ErrorCode::Config, "the device cannot be made"))
+    }
+
+    /// A device of an NF's own goes when nobody has it open.
+    pub(super) fn forget_own_device(&mut self, device: usize) {
+        let entry = &self.devices[device];
+        let mut handles = self
+            .sessions
+            .values()
+            .flat_map(|session| session.handles.values());
+        if entry.owner.is_none() || entry.gone || handles.any(|handle| handle.device == device) {
+            return;
+        }
+        let name = entry.name.clone();
+        self.owners.remove(&name);
+        self.config.devices.retain(|device| device.name != name);
+        self.devices[device].gone = true;
+        self.tell_workers();
+    }
+
+    /// The NF that has defined the device of this name.
+    pub(super) fn owner_of(&self, device: &str) -> Option<u32> {
+        self.owners.get(device).copied()
+    }
+
+    /// A new configuration keeps the devices that NFs have defined, as far as their ports stay.
+    pub(super) fn keep_own_devices(&self, new: &mut Config) {
+        for device in &self.config.devices {
+            let mut ports = device.ports();
+            let own = self.owners.contains_key(&device.name);
+            if own && ports.all(|port| new.port(port).is_some()) {
+                new.devices.push(device.clone());
+            }
+        }
+    }
+
+    /// The configuration as its file says it.
+    pub(super) fn without_own_devices(&self) -> Config {
+        let mut config = self.config.clone();
+        let own = |name: &String| self.owners.contains_key(name);
+        config.devices.retain(|device| !own(&device.name));
+        config
+    }
+
+    /// What an NF may do with a device: what the table grants, or everything with its own.
+    pub(super) fn rights(
+        &self,
+        session: &Session,
+        device: usize,
+        rx: Option<bool>,
+        tx: Option<bool>,
+    ) -> Result<(bool, bool), Refusal> {
+        let device = &self.devices[device];
+        match device.owner {
+            None => authorize::rights(&self.config, &session.role, &device.name, rx, tx),
+            Some(owner) if owner == session.nf => Ok((rx.unwrap_or(true), tx.unwrap_or(true))),
+            Some(_) => Err(Refusal::new(
+                ErrorCode::NotAuthorized,
+                format!("the device `{}` is another NF's own", device.name),
+            )),
+        }
+    }
+}
+
+/// Whether any text in it is a rule of libpcap's dialect. The depth is bounded by the message's.
+fn says_libpcap(value: &Value) -> bool {
+    match value {
+        Value::String(text) => is_libpcaps(text),
+        Value::Array(items) => items.iter().any(says_libpcap),
+        Value::Object(fields) => fields.values().any(says_libpcap),
+        _ => false,
+    }
+}

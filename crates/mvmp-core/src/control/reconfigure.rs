@@ -1,0 +1,383 @@
+//! A new configuration on a running platform: the difference, what must be true of it, and the
+//! change itself, which each worker takes over between two bursts.
+//!
+//! Everything that can fail happens first: sockets are bound, ports opened, pools made. Only then
+//! is anything told to a worker; so a wrong file changes nothing. Handles stay open; those whose
+//! device or right is gone are closed and say so.
+
+use std::sync::Arc;
+
+use mvmp_policy::Config;
+use mvmp_policy::config::{Mode, NfSpec, PortSpec};
+use mvmp_wire::message::FromPlatform;
+
+use super::sockets::Sockets;
+use super::state::{Control, DeviceEntry, PortEntry};
+use crate::platform::{build_domain, devices};
+use crate::worker::buffers::Buffers;
+use crate::worker::change::{Change, NewFaces};
+use crate::worker::device::Seat;
+use crate::worker::port::Io;
+use crate::worker::{Command, PortFacts};
+
+/// Devices of a platform, those that are gone but still drained included.
+pub(super) const DEVICES_MAX: usize = 64;
+/// Ports of a platform, those that were removed included.
+const PORTS_MAX: usize = 64;
+
+impl Control {
+    /// Makes a new configuration hold.
+    ///
+    /// # Errors
+    /// Why not; nothing has changed then.
+    pub fn carry_out(&mut self, mut new: Config, sockets: &mut Sockets) -> Result<(), String> {
+        self.keep_own_devices(&mut new);
+        let homes = self.homes(&new)?;
+        if new.devices.len() > DEVICES_MAX || self.ports.len() + homes.len() > PORTS_MAX {
+            return Err(format!(
+                "a platform has at most {DEVICES_MAX} devices and {PORTS_MAX} ports, those removed included"
+            ));
+        }
+        for spec in &new.devices {
+            devices::device(spec, &vec![0; spec.cells.len()])?;
+        }
+        let roles = self.open_doors(&new, sockets)?;
+        let opened = match self.take_in_ports(homes) {
+            Ok(opened) => opened,
+            Err(error) => {
+                sockets.close_roles(&roles);
+                return Err(error);
+            }
+        };
+        let kept = |role: &&NfSpec| new.nf(&role.name).is_none();
+        let gone: Vec<String> = self
+            .config
+            .nfs
+            .iter()
+            .filter(kept)
+            .map(|nf| nf.name.clone())
+            .collect();
+        let restless = self.install_devices(&new);
+        self.config = new;
+        self.tell_workers();
+        for (number, io) in opened {
+            self.serve_port(number, io);
+        }
+        self.remove_ports();
+        self.withdraw_handles(&restless);
+        sockets.close_roles(&gone);
+        Ok(())
+    }
+
+    /// Where each port that is new, or comes back, will live. Ports that a device joins must be of
+    /// one worker.
+    pub(super) fn homes(&self, new: &Config) -> Result<Vec<Home>, String> {
+        let mut homes: Vec<Home> = Vec::new();
+        for (number, domain) in new.domains().iter().enumerate() {
+            let names = domain.ports.iter().map(|&port| &new.ports[port]);
+            let known: Vec<usize> = names
+                .clone()
+                .filter_map(|port| self.port_number(&port.name))
+                .collect();
+            let worker = known.first().map(|&port| self.ports[port].worker);
+            if let Some(&stray) = known
+                .iter()
+                .find(|&&port| Some(self.ports[port].worker) != worker)
+            {
+                return Err(format!(
+                    "the ports {} and {} would be joined by a device, but different workers serve them: that needs a restart",
+                    self.ports[known[0]].spec.name, self.ports[stray].spec.name
+                ));
+            }
+            let absent = |port: &&PortSpec| {
+                let known = self.port_number(&port.name);
+                known.is_none_or(|number| !self.ports[number].present)
+            };
+            for port in names.filter(absent) {
+                homes.push(Home {
+                    spec: port.clone(),
+                    domain: number,
+                    pool: known.first().map(|&port| self.ports[port].pool),
+                });
+            }
+        }
+        Ok(homes)
+    }
+
+    /// Binds the sockets of roles that are new.
+    fn open_doors(&self, new: &Config, sockets: &mut Sockets) -> Result<Vec<String>, String> {
+        let mut opened = Vec::new();
+        for role in &new.nfs {
+            if self.config.nf(&role.name).is_some() {
+                continue;
+            }
+            if let Err((path, error)) = sockets.open_role(role) {
+                sockets.close_roles(&opened);
+                return Err(format!("{}: {error}", path.display()));
+            }
+            opened.push(role.name.clone());
+        }
+        Ok(opened)
+    }
+
+    /// Opens the ports that are new; they serve once the workers know the devices.
+    fn take_in_ports(&mut self, homes: Vec<Home>) -> Result<Vec<(usize, Io)>, String> {
+        let (ports, pools) = (self.ports.len(), self.pools.len());
+        let mut before: Vec<(usize, PortSpec)> = Vec::new();
+        let mut made = Vec::new();
+        let opened = self.try_take_in(homes, &mut before, &mut made);
+        if opened.is_err() {
+            self.ports.truncate(ports);
+            self.pools.truncate(pools);
+            for pool in &mut self.pools {
+                pool.ports.retain(|&port| port < ports);
+            }
+            for (number, spec) in before {
+                self.ports[number].spec = spec;
+            }
+            return opened;
+        }
+        for (worker, buffers) in made {
+            self.workers[worker].tell(Command::AddPool(Box::new(buffers)));
+        }
+        opened
+    }
+
+    fn try_take_in(
+        &mut self,
+        homes: Vec<Home>,
+        before: &mut Vec<(usize, PortSpec)>,
+        made: &mut Vec<(usize, Buffers)>,
+    ) -> Result<Vec<(usize, Io)>, String> {
+        let mut new_pools: Vec<(usize, usize)> = Vec::new();
+        let mut opened = Vec::new();
+        for home in homes {
+            let known = new_pools.iter().find(|(domain, _)| *domain == home.domain);
+            let pool = match home.pool.or(known.map(|(_, pool)| *pool)) {
+                Some(pool) => pool,
+                None => {
+                    let pool = self.make_pool(&home, made)?;
+                    new_pools.push((home.domain, pool));
+                    pool
+                }
+            };
+            let number = match self.port_number(&home.spec.name) {
+                Some(number) => {
+                    let old = std::mem::replace(&mut self.ports[number].spec, home.spec);
+                    before.push((number, old));
+                    self.ports[number].counters.ended.set(0);
+                    number
+                }
+                None => {
+                    let worker = self.pools[pool].worker;
+                    self.ports.push(PortEntry::new(home.spec, worker, pool));
+                    let number = self.ports.len() - 1;
+                    self.pools[pool].ports.push(number);
+                    number
+                }
+            };
+            let io = self
+                .open_io(number)
+                .map_err(|error| format!("port {}: {error}", self.ports[number].spec.name))?;
+            opened.push((number, io));
+        }
+        Ok(opened)
+    }
+
+    /// A pool for a domain of its own, on the worker that has the fewest.
+    fn make_pool(
+        &mut self,
+        home: &Home,
+        made: &mut Vec<(usize, Buffers)>,
+    ) -> Result<usize, String> {
+        let pools_of = |worker: &usize| {
+            let own = self.pools.iter().filter(|pool| pool.worker == *worker);
+            own.count()
+        };
+        let worker = (0..self.workers.len()).min_by_key(pools_of).unwrap_or(0);
+        let id = self.pools.len();
+        if id >= usize::from(mvmp_wire::PRIVATE_POOL) {
+            return Err(format!(
+                "a platform has at most {id} pools: that needs a restart"
+            ));
+        }
+        let buffers = self.config.platform.buffers;
+        let domain = build_domain(id, worker, &home.spec, buffers)?;
+        self.pools.push(domain.entry);
+        made.push((worker, domain.buffers));
+        Ok(id)
+    }
+
+    /// Takes the devices over; returns those whose handles cannot stay: they have become another kind.
+    pub(super) fn install_devices(&mut self, new: &Config) -> Vec<usize> {
+        let mut restless = Vec::new();
+        for device in &mut self.devices {
+            device.gone |= new.device(&device.name).is_none();
+        }
+        for spec in &new.devices {
+            let ports: Vec<usize> = spec
+                .ports()
+                .filter_map(|port| self.port_number(port))
+                .collect();
+            let numbers: Vec<u16> = ports.iter().map(|&port| port as u16).collect();
+            let Ok(device) = devices::device(spec, &numbers) else {
+                continue;
+            };
+            let entry = DeviceEntry {
+                name: spec.name.clone(),
+                rootless: spec.mode == Mode::Rootless,
+                device,
+                ports,
+                owner: self.owner_of(&spec.name),
+                gone: false,
+            };
+            let is_free = |number: &usize| {
+                let open = |handle: &super::session::Handle| handle.device == *number;
+                let mut sessions = self.sessions.values();
+                self.devices[*number].gone
+                    && !sessions.any(|session| session.handles.values().any(open))
+            };
+            match self.device_number(&spec.name) {
+                Some(number) => {
+                    let old = &self.devices[number];
+                    let moved = old.rootless != entry.rootless
+                        || self.worker_of(&old.ports) != self.worker_of(&entry.ports);
+                    if moved {
+                        restless.push(number);
+                    }
+                    self.devices[number] = entry;
+                }
+                None => match (0..self.devices.len()).find(is_free) {
+                    Some(number) => self.devices[number] = entry,
+                    None => self.devices.push(entry),
+                },
+            }
+        }
+        restless
+    }
+
+    fn worker_of(&self, ports: &[usize]) -> Option<usize> {
+        ports.first().map(|&port| self.ports[port].worker)
+    }
+
+    /// Lets every worker act on the configuration as it is now.
+    pub(super) fn tell_workers(&self) {
+        let seats: Vec<(u8, Option<Seat>)> = self
+            .sessions
+            .values()
+            .flat_map(|session| {
+                let of = |handle: &super::session::Handle| {
+                    (handle.slot, self.seat(session, handle.device))
+                };
+                session.handles.values().map(of)
+            })
+            .collect();
+        for (index, worker) in self.workers.iter().enumerate() {
+            let own = |(_, port): &(usize, &PortEntry)| port.worker == index;
+            let faces = |(number, port): (usize, &PortEntry)| {
+                let (faces, outward) = self.faces(&port.spec.name);
+                NewFaces {
+                    port: number as u16,
+                    faces,
+                    outward,
+                }
+            };
+            let facts = |port: &PortEntry| -> PortFacts { devices::port_facts(&port.spec) };
+            worker.tell(Command::Change(Box::new(Change {
+                devices: self
+                    .devices
+                    .iter()
+                    .map(|entry| entry.device.clone())
+                    .collect(),
+                faces: self
+                    .ports
+                    .iter()
+                    .enumerate()
+                    .filter(own)
+                    .map(faces)
+                    .collect(),
+                seats: seats.clone(),
+                port_facts: self.ports.iter().map(facts).collect(),
+                owner_of_port: self
+                    .ports
+                    .iter()
+                    .map(|port| port.present.then_some(port.worker))
+                    .collect(),
+                port_books: self
+                    .ports
+                    .iter()
+                    .map(|port| Arc::clone(&port.counters))
+                    .collect(),
+                tunnel_ports: devices::tunnel_ports(&self.config),
+                deep: devices::looks_deep(&self.config),
+                views: devices::shows_parts(&self.config),
+            })));
+        }
+    }
+
+    fn remove_ports(&mut self) {
+        for (number, port) in self.ports.iter().enumerate() {
+            if port.present && self.config.port(&port.spec.name).is_none() {
+                self.workers[port.worker].tell(Command::RemovePort {
+                    port: number as u16,
+                });
+            }
+        }
+    }
+
+    /// Closes handles whose device or right is gone, and the connections of roles that are.
+    fn withdraw_handles(&mut self, restless: &[usize]) {
+        let (mut handles, mut sessions) = (Vec::new(), Vec::new());
+        for session in self.sessions.values().filter(|session| session.is_named()) {
+            if self.config.nf(&session.role).is_none() && !self.config.platform.open {
+                sessions.push(session.nf);
+                continue;
+            }
+            for (&number, handle) in &session.handles {
+                let device = &self.devices[handle.device];
+                let (rx, tx) = (Some(handle.rx), Some(handle.tx));
+                let reason = if device.gone {
+                    "its device was removed".into()
+                } else if restless.contains(&handle.device) {
+                    "its device has become another kind, or another worker's".into()
+                } else {
+                    match self.rights(session, handle.device, rx, tx) {
+                        Ok(_) => continue,
+                        Err(refusal) => refusal.message,
+                    }
+                };
+                handles.push((session.nf, number, reason));
+            }
+        }
+        for (nf, number, reason) in handles {
+            if let Some(session) = self.sessions.get(&nf) {
+                let detached = FromPlatform::Detached {
+                    handle: Some(number),
+                    reason,
+                };
+                session.say(&detached, &[]);
+            }
+            self.close_handle(nf, number, false, false);
+        }
+        for nf in sessions {
+            let reason = "the configuration does not name its role any more";
+            if let Some(session) = self.sessions.get(&nf) {
+                let detached = FromPlatform::Detached {
+                    handle: None,
+                    reason: reason.into(),
+                };
+                session.say(&detached, &[]);
+            }
+            self.leave(nf, reason);
+        }
+    }
+}
+
+/// A port that is to be opened, and where.
+pub(super) struct Home {
+    spec: PortSpec,
+    /// The domain of the new configuration.
+    domain: usize,
+    /// The pool that its domain has already.
+    pool: Option<usize>,
+}

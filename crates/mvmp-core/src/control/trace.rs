@@ -1,0 +1,180 @@
+//! Traces in words: what workers tell of a device's packets, for `mvmp trace`.
+
+use std::collections::VecDeque;
+
+use mvmp_wire::Op;
+use mvmp_wire::packet::{LayerKind, Link, NO_ID, Stack, Stop, walk_stack};
+use serde_json::{Value, json};
+
+use super::state::Control;
+use crate::platform::devices;
+use crate::worker::Command;
+use crate::worker::trace::{Outcome, Step};
+
+/// Packets of one trace.
+const PACKETS_MAX: u32 = 1000;
+/// Steps that wait to be asked for.
+const STEPS_MAX: usize = 16 * PACKETS_MAX as usize;
+
+/// The trace that was asked for last.
+#[derive(Debug, Default)]
+pub struct Trace {
+    /// Packets that are still to come.
+    left: u32,
+    steps: VecDeque<Value>,
+    /// Steps that nobody fetched in time.
+    lost: u64,
+}
+
+impl Control {
+    /// Begins to trace the next `count` packets of a device; 0 ends what was begun.
+    ///
+    /// # Errors
+    /// There is no such device, or that is too many.
+    pub(super) fn begin_trace(&mut self, name: &str, count: u32) -> Result<(), String> {
+        let Some(device) = self.device_number(name) else {
+            let known = self.devices.iter().filter(|device| !device.gone);
+            let known: Vec<&str> = known.map(|device| device.name.as_str()).collect();
+            let known = known.join(", ");
+            return Err(format!("there is no device `{name}`; there is {known}"));
+        };
+        if count > PACKETS_MAX {
+            return Err(format!("a trace has at most {PACKETS_MAX} packets"));
+        }
+        self.trace = Trace {
+            left: count,
+            ..Trace::default()
+        };
+        for worker in &self.workers {
+            worker.tell(Command::Trace { device, count });
+        }
+        Ok(())
+    }
+
+    /// What was traced since the last time, and how many packets are still to come.
+    pub(super) fn traced(&mut self) -> Value {
+        let steps: Vec<Value> = self.trace.steps.drain(..).collect();
+        json!({"steps": steps, "left": self.trace.left, "lost": self.trace.lost})
+    }
+
+    /// A worker tells of a step.
+    pub(super) fn note_step(&mut self, step: Step) {
+        if self.trace.steps.len() >= STEPS_MAX {
+            self.trace.lost += 1;
+            return;
+        }
+        let words = self.in_words(&step);
+        if let Step::Seen { .. } = step {
+            self.trace.left = self.trace.left.saturating_sub(1);
+        }
+        self.trace.steps.push_back(words);
+    }
+
+    fn in_words(&self, step: &Step) -> Value {
+        let holder = |slot: u8| {
+            let place = self.slots.get(slot as usize).copied().flatten();
+            place.and_then(|(nf, handle)| Some((self.sessions.get(&nf)?, handle)))
+        };
+        let name = |slot| holder(slot).map_or("(gone)".into(), |(session, _)| session.name());
+        match step {
+            Step::Seen {
+                device,
+                port,
+                outbound,
+                timestamp_ns,
+                wire_length,
+                link,
+                frame,
+                shown,
+                wanted,
+                handles,
+                bypassed,
+            } => {
+                let (device, port) = (
+                    &self.devices[*device].name,
+                    &self.ports[*port as usize].spec.name,
+                );
+                let spec = self.config.device(device);
+                let cell = spec.and_then(|spec| spec.cells.iter().find(|cell| cell.port == *port));
+                let receive = cell.and_then(|cell| cell.receive.as_ref());
+                let rule = receive.map(|receive| receive.rule.to_string());
+                let told = |(slot, outcome): &(u8, Outcome)| {
+                    let outcome = match outcome {
+                        Outcome::Delivered => "delivered",
+                        Outcome::NotIts => {
+                            "not its: its own match or its group leaves it to others"
+                        }
+                        Outcome::Full => "dropped: its ring was full or it holds too many",
+                    };
+                    json!({"nf": name(*slot), "outcome": outcome})
+                };
+                json!({
+                    "step": "seen",
+                    "device": device,
+                    "port": port,
+                    "direction": if *outbound { "out" } else { "in" },
+                    "timestamp_ns": timestamp_ns,
+                    "length": wire_length,
+                    "layers": self.layers(frame, *link),
+                    "rule": rule,
+                    "wanted": wanted,
+                    "jumped": shown.start,
+                    "bypassed": bypassed,
+                    "handles": handles.iter().map(told).collect::<Vec<_>>(),
+                    "frame": frame.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+                })
+            }
+            Step::Returned {
+                slot,
+                granule,
+                op,
+                over,
+            } => {
+                let what = match Op::from_bits(*op) {
+                    Some(Op::Forward) => "sent",
+                    Some(Op::Mirror) => "mirrored",
+                    _ => "released",
+                };
+                let over = holder(*slot)
+                    .filter(|_| what != "released")
+                    .and_then(|(session, _)| session.handles.get(over))
+                    .map(|handle| self.devices[handle.device].name.clone());
+                json!({
+                    "step": "returned", "nf": name(*slot), "what": what, "over": over, "buffer": granule,
+                })
+            }
+        }
+    }
+
+    /// The layers of a frame, outermost first, each with its number where it has one.
+    fn layers(&self, frame: &[u8], link: u8) -> Vec<String> {
+        let link = match link {
+            4 => Link::Ipv4,
+            6 => Link::Ipv6,
+            _ => Link::Ethernet,
+        };
+        let mut stack = Stack::default();
+        walk_stack(
+            frame,
+            link,
+            &devices::tunnel_ports(&self.config),
+            &mut stack,
+        );
+        let word = |kind: LayerKind| format!("{kind:?}").to_lowercase();
+        let mut layers: Vec<String> = stack
+            .layers()
+            .iter()
+            .map(|layer| match layer.id {
+                NO_ID => word(layer.kind),
+                id => format!("{} {id}", word(layer.kind)),
+            })
+            .collect();
+        match stack.stop() {
+            Stop::Whole => {}
+            Stop::Truncated => layers.push("(cut short)".into()),
+            Stop::Fragment => layers.push("(a fragment: not looked into)".into()),
+            Stop::TooDeep => layers.push("(deeper than is looked)".into()),
+        }
+        layers
+    }
+}

@@ -1,0 +1,125 @@
+//! Frames that NFs build in their private memory: each is copied into a fresh buffer, then sent
+//! like any other.
+
+use std::sync::Arc;
+
+use mvmp_wire::descriptor::ANY_PORT;
+use mvmp_wire::memory::Mapping;
+use mvmp_wire::packet::Link;
+use mvmp_wire::{Descriptor, Op};
+
+use super::buffers::{Arrival, Refusal};
+use super::lane::{NO_SLOT, asked};
+use super::returns::Way;
+use super::sending::{Departing, Leaving};
+use super::view::View;
+use super::{Worker, lane_at};
+use crate::counters::DropReason;
+
+impl Worker {
+    /// Takes descriptors of private memory; returns how many (fewer where a lossless stream must wait).
+    pub(super) fn take_built(&mut self, at: usize, run: &[Descriptor]) -> usize {
+        let private = Arc::clone(&self.nfs[at].private);
+        for (done, descriptor) in run.iter().enumerate() {
+            if asked(descriptor) != Some(Op::Forward) {
+                self.count_refused(at, 1);
+                continue;
+            }
+            let slot = self.slot_of(at, descriptor.arg);
+            let way = self.way(at, Op::Forward, descriptor.arg);
+            if self.parts.lossless && self.room_on(at, 0, &way, &run[done..=done]) == 0 {
+                return done;
+            }
+            if let Some(lane) = lane_at(&mut self.lanes, slot) {
+                lane.counters.built.add(1);
+            } else {
+                self.count_refused(at, 1);
+            }
+            if let Err(reason) = self.take_one_built(at, descriptor, slot, &way, &private) {
+                self.count_out_drop(at, descriptor.arg, reason);
+            }
+        }
+        run.len()
+    }
+
+    /// The slot of an NF's handle, [`NO_SLOT`] where there is none.
+    #[inline(always)]
+    pub(super) fn slot_of(&self, at: usize, handle: u8) -> u8 {
+        let slots = &self.nfs[at].slots;
+        slots.get(handle as usize).copied().unwrap_or(NO_SLOT)
+    }
+
+    fn take_one_built(
+        &mut self,
+        at: usize,
+        descriptor: &Descriptor,
+        sender: u8,
+        way: &Way,
+        private: &Mapping,
+    ) -> Result<(), DropReason> {
+        if let Way::Lost(reason) = way {
+            return Err(*reason);
+        }
+        let from =
+            descriptor.granule as usize * mvmp_wire::GRANULE_BYTES + descriptor.offset as usize;
+        // The port that an NF names for a frame of its own travels as the hop byte: see docs/protocol.md.
+        let in_port = if descriptor.hop == u8::MAX {
+            ANY_PORT
+        } else {
+            u16::from(descriptor.hop)
+        };
+        let length = descriptor.length as usize;
+        let arrival = Arrival {
+            timestamp_ns: self.clock.now_ns(self.tsc),
+            wire_length: length as u32,
+            in_port,
+            link: Link::Ethernet,
+        };
+        let Some(buffers) = self.parts.pools.first_mut() else {
+            return Err(DropReason::NoBuffer);
+        };
+        let taken = buffers.take_in_with(length, arrival, |room| private.copy_out(from, room));
+        let item = match taken {
+            Ok(Some(item)) => item,
+            Ok(None) => return Err(DropReason::BadFrame),
+            Err(Refusal::NoBuffer) => return Err(DropReason::NoBuffer),
+            Err(Refusal::TooLong) => return Err(DropReason::TooLong),
+        };
+        match way {
+            Way::Receivers(device) => {
+                self.deliver_to_receivers(at, 0, &[item], *device, descriptor.arg);
+                let buffers = &mut self.parts.pools[0];
+                if !buffers.ledger.is_lent(item.granule) {
+                    buffers.go_home(item.granule);
+                }
+            }
+            Way::Ports(device) => {
+                let leaving = Leaving {
+                    pool: 0,
+                    granule: item.granule,
+                    device: *device,
+                    in_port,
+                    view: View::default(),
+                    sender,
+                };
+                let exit = self.exit(&leaving);
+                self.show_outward(&leaving, exit);
+                let departing = self.part_with(0, item.granule);
+                return self.leave(&leaving, exit, departing);
+            }
+            Way::Home | Way::Lost(_) => self.parts.pools[0].go_home(item.granule),
+        }
+        Ok(())
+    }
+
+    /// A buffer that the worker itself sends: it is still the worker's, or others hold it.
+    pub(super) fn part_with(&mut self, pool: usize, granule: u32) -> Departing {
+        let buffers = &mut self.parts.pools[pool];
+        if !buffers.ledger.is_lent(granule) {
+            return Departing::Last(buffers.leave(granule));
+        }
+        buffers
+            .leave_shared(granule)
+            .map_or(Departing::NoBuffer, Departing::Shared)
+    }
+}

@@ -1,0 +1,101 @@
+//! What leaves by a port, for those who receive it (`direction = "out"` and `"inout"`): after the
+//! send policy has chosen the port, before encapsulation, never to the handle that sent it.
+
+use mvmp_wire::packet::{Headers, parse_into};
+
+use super::buffers::{Arrival, BURST, Item};
+use super::delivery::{Except, deal, prepare};
+use super::face::CELLS;
+use super::lane::NO_SLOT;
+use super::outgoing::Parcel;
+use super::view::Part;
+use super::{Worker, lane_at};
+use crate::counters::DropReason;
+
+impl Worker {
+    /// Offers one packet, of which `part` is sent, to the devices that receive what leaves by a port.
+    pub(super) fn offer_outward(
+        &mut self,
+        place: usize,
+        pool: usize,
+        item: Item,
+        part: Part,
+        sender: u8,
+    ) {
+        let Some(mut seen) = self.departures.take() else {
+            return;
+        };
+        let Self {
+            ports,
+            parts,
+            lanes,
+            to_wake,
+            fragments,
+            tsc,
+            ..
+        } = self;
+        let (devices, buffers) = (&parts.devices, &mut parts.pools[pool]);
+        seen.items[0] = item;
+        parse_into(buffers.frame(item), part.link, &mut seen.headers[0]);
+        seen.look_deeper(buffers, 1, &parts.tunnel_ports);
+        for face in &ports[place].outward {
+            let (mut wanted, mut flows) = ([0; CELLS], [0; BURST]);
+            let items = seen.seen_outbound(face, part.start, buffers, |packets| {
+                wanted = face.wanted(packets);
+                for (&device, &wanted) in face.devices.iter().zip(&wanted) {
+                    prepare(
+                        &devices[device],
+                        lanes,
+                        fragments,
+                        packets,
+                        wanted,
+                        &mut flows,
+                    );
+                }
+            });
+            for (&device, &wanted) in face.devices.iter().zip(&wanted) {
+                if wanted != 0 {
+                    let (device, except) = (&devices[device], Except::Slot(sender));
+                    deal(device, lanes, to_wake, buffers, items, &flows, except, *tsc);
+                }
+            }
+        }
+        self.departures = Some(seen);
+    }
+
+    /// Offers what another worker has handed over: its bytes, in a buffer of this worker's.
+    #[cold]
+    pub(super) fn show_parcel(&mut self, place: usize, parcel: &Parcel) {
+        let (pool, number) = (self.ports[place].pool, self.ports[place].number);
+        let arrival = Arrival {
+            timestamp_ns: parcel.timestamp_ns,
+            wire_length: parcel.wire_length,
+            in_port: number,
+            link: parcel.link,
+        };
+        let buffers = &mut self.parts.pools[pool];
+        let Ok(item) = buffers.take_in(parcel.frame(), arrival, &mut Headers::default()) else {
+            let devices = self.ports[place]
+                .outward
+                .iter()
+                .flat_map(|face| &face.devices);
+            for slot in devices.flat_map(|&device| self.parts.devices[device].listeners()) {
+                if let Some(lane) = lane_at(&mut self.lanes, slot) {
+                    lane.counters.offered.add(1);
+                    lane.counters.drops.add(DropReason::NoBuffer, 1);
+                }
+            }
+            return;
+        };
+        let part = Part {
+            start: 0,
+            end: item.length,
+            link: parcel.link,
+        };
+        self.offer_outward(place, pool, item, part, NO_SLOT);
+        let buffers = &mut self.parts.pools[pool];
+        if !buffers.ledger.is_lent(item.granule) {
+            buffers.go_home(item.granule);
+        }
+    }
+}

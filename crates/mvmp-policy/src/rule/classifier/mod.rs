@@ -1,0 +1,197 @@
+//! All rules of one port at once: which cells want each packet.
+//!
+//! ```text
+//! rules ─▶ parts of their `or`s ─┬─ with selective fields ─▶ alternatives ─▶ Index, one look-up per packet for all
+//!                                └─ the others ─▶ one Node per cell, asked of the whole burst
+//! ```
+//!
+//! A few rules are asked one by one, which is faster than any index ([`PARTS_MIN`]).
+
+mod conjunction;
+mod index;
+mod key;
+
+use self::conjunction::{keyed, parts_of};
+use self::index::{Entry, Index, SHAPES_MAX};
+use self::key::{Class, Key};
+use super::Rule;
+use super::compile;
+use super::matcher::Node;
+use super::packets::{Needs, Packets};
+use super::test::Side;
+
+/// Cells that one classifier tells apart: one bit each.
+pub const CELLS_MAX: usize = 64;
+/// With fewer alternatives than these there is no index.
+const PARTS_MIN: usize = 12;
+/// An index has at most this many entries; parts beyond are asked one by one.
+const ENTRIES_MAX: usize = 1 << 18;
+
+/// The compiled rules of up to [`CELLS_MAX`] cells that see the packets alike. Immutable; share it freely.
+#[derive(Clone, Debug)]
+pub struct Classifier {
+    /// Cells that want every packet.
+    always: u64,
+    /// What is asked one by one: a cell and (a part of) its rule.
+    nodes: Box<[(u32, Node)]>,
+    indexes: Box<[Index]>,
+    needs: Needs,
+}
+
+impl Classifier {
+    /// One cell for each rule; those beyond [`CELLS_MAX`] are left out.
+    pub fn new(rules: &[&Rule]) -> Self {
+        let mut always = 0;
+        let mut needs = Needs::default();
+        let mut whole = Vec::new();
+        for (cell, rule) in (0..CELLS_MAX as u32).zip(rules) {
+            let matcher = rule.compile();
+            needs = needs.union(matcher.needs());
+            match matcher.root() {
+                Node::All => always |= 1 << cell,
+                Node::None => {}
+                node => whole.push((cell, node.clone())),
+            }
+        }
+        let mut classes = Classes::default();
+        let mut rest = Vec::new();
+        for (cell, node) in &whole {
+            let parts = parts_of(node).into_iter();
+            let unindexed = parts.filter(|part| !classes.take(*cell, part)).collect();
+            match compile::or(Vec::into_iter(unindexed)) {
+                Node::None => {}
+                node => rest.push((*cell, node)),
+            }
+        }
+        let few = classes.entries < PARTS_MIN;
+        Self {
+            always,
+            nodes: if few { whole } else { rest }.into(),
+            indexes: if few {
+                Box::default()
+            } else {
+                classes.indexes()
+            },
+            needs,
+        }
+    }
+
+    /// What [`Self::classify`] has to be given.
+    pub fn needs(&self) -> Needs {
+        self.needs
+    }
+
+    /// Bit `i` of `wanted[c]`: cell `c` wants packet `i`.
+    ///
+    /// `packets.stacks` must be there if [`Self::needs`] says so.
+    #[inline]
+    pub fn classify(&self, packets: &Packets<'_>, wanted: &mut [u64; 64]) {
+        wanted.fill(0);
+        let count = packets.count();
+        if count == 0 {
+            return;
+        }
+        let (packets, all) = (packets.first(count), u64::MAX >> (64 - count));
+        for cell in bits(self.always) {
+            wanted[cell] = all;
+        }
+        for (cell, node) in &self.nodes {
+            wanted[*cell as usize] |= node.select(all, &packets);
+        }
+        if self.indexes.is_empty() {
+            return;
+        }
+        let mut cells = [0; 64];
+        for index in &self.indexes {
+            index.classify(&packets, &mut cells[..count]);
+        }
+        for (at, cells) in cells[..count].iter().enumerate() {
+            for cell in bits(*cells) {
+                wanted[cell] |= 1 << at;
+            }
+        }
+    }
+}
+
+/// The places of the bits that are set.
+#[inline(always)]
+fn bits(mut word: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let at = word.trailing_zeros() as usize;
+        word &= word.wrapping_sub(1);
+        (at < 64).then_some(at)
+    })
+}
+
+/// Whether the index finds all packets of a rule, so that it costs the same among a thousand.
+pub(super) fn is_indexed(root: &Node) -> bool {
+    parts_of(root).iter().all(|part| keyed(part).is_some())
+}
+
+/// Entries by class, while the indexes are being made.
+#[derive(Default)]
+struct Classes {
+    classes: Vec<(Class, Vec<Key>, Vec<Entry>)>,
+    entries: usize,
+}
+
+impl Classes {
+    /// Takes a part of a rule in; false if it is not for the index.
+    fn take(&mut self, cell: u32, part: &Node) -> bool {
+        let Some(alternatives) = keyed(part) else {
+            return false;
+        };
+        let room = self.entries + alternatives.len() <= ENTRIES_MAX;
+        if !room
+            || !alternatives
+                .iter()
+                .all(|one| self.has_room(one.class, one.mask))
+        {
+            return false;
+        }
+        self.entries += alternatives.len();
+        for one in alternatives {
+            if let Some(class) = self.classes.iter_mut().find(|known| known.0 == one.class) {
+                class.2.push((one, cell));
+            }
+        }
+        true
+    }
+
+    /// Whether a shape is there, or there is room for it; it is there then.
+    fn has_room(&mut self, class: Class, shape: Key) -> bool {
+        let at = self.classes.iter().position(|known| known.0 == class);
+        let at = at.unwrap_or_else(|| {
+            self.classes.push((class, Vec::new(), Vec::new()));
+            self.classes.len() - 1
+        });
+        let shapes = &mut self.classes[at].1;
+        if shapes.contains(&shape) {
+            return true;
+        }
+        let room = shapes.len() < SHAPES_MAX;
+        if room {
+            shapes.push(shape);
+        }
+        room
+    }
+
+    fn indexes(self) -> Box<[Index]> {
+        let with_entries = self
+            .classes
+            .into_iter()
+            .filter(|(_, _, entries)| !entries.is_empty());
+        with_entries
+            .map(|(class, _, entries)| Index::new(class, entries))
+            .collect()
+    }
+}
+
+impl Side {
+    fn direction(self) -> super::Direction {
+        match self {
+            Self::Src => super::Direction::Src,
+            Self::Dst => super::Direction::Dst,
+        }
+    }
+}

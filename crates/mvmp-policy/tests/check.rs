@@ -1,0 +1,173 @@
+//! What `check` says of configurations that are allowed but perhaps not meant: sending, layers,
+//! groups, circles.
+
+use mvmp_policy::Config;
+
+/// Warnings of a configuration with the ports `a` and `b`, the device `d`, and the rest.
+fn warnings(device: &str, rest: &str) -> Vec<String> {
+    let text = format!(
+        "ports = {{ a = \"net_null0\", b = \"net_null1\" }}\n{rest}\n[devices.d]\n{device}"
+    );
+    of(&text)
+}
+
+fn of(text: &str) -> Vec<String> {
+    let config =
+        Config::from_toml(text, "t.toml").unwrap_or_else(|error| panic!("{error}\n{text}"));
+    config.check().iter().map(ToString::to_string).collect()
+}
+
+const BOND: &str = "mode = \"bond\"\nports = [\"a\", \"b\"]\n";
+const BRIDGE: &str = "mode = \"bridge\"\nports = [\"a\", \"b\"]\n";
+const ONE: &str = "nfs.n.devices = [\"d\"]";
+const TUNNEL: &str = "local = \"192.0.2.1\", remote = \"192.0.2.7\"";
+
+#[test]
+fn bypass_that_reflects_is_told_and_a_bridge_does_not() {
+    assert_eq!(
+        warnings(&format!("{BOND}absent = \"bypass\""), ONE),
+        ["devices.d: absent = \"bypass\" sends packets back by the ports of the same bond"]
+    );
+    assert_eq!(
+        warnings(&format!("{BRIDGE}absent = \"bypass\""), ONE),
+        [""; 0]
+    );
+}
+
+#[test]
+fn a_tunnel_without_ethernet_addresses_cannot_leave() {
+    let send =
+        |more: &str| format!("{BRIDGE}send.b = {{ encap = {{ gre = {{ {TUNNEL} }} }}{more} }}");
+    assert_eq!(
+        warnings(&send(""), ONE),
+        [
+            "devices.d: what leaves by `b` begins with IP, and without send.b.ethernet it is the drop no_ethernet"
+        ]
+    );
+    let addresses = ", ethernet = { src = \"02:00:00:00:00:01\", dst = \"02:00:00:00:00:02\" }";
+    assert_eq!(warnings(&send(addresses), ONE), [""; 0]);
+    assert_eq!(
+        warnings(&send(""), "nfs.n.devices = [\"d:rx\"]"),
+        [""; 0],
+        "nobody sends"
+    );
+}
+
+#[test]
+fn what_is_stripped_down_to_ip_cannot_leave_either() {
+    let strip = |layer: &str| {
+        format!("{BRIDGE}receive = {{ a = {{ strip = [\"{layer}\"] }}, b = \"all\" }}")
+    };
+    assert_eq!(
+        warnings(&strip("mpls"), ONE),
+        [
+            "devices.d: what is left of packets from `a` can begin with IP, and leaves by `a` only with send.a.ethernet; else it is the drop no_ethernet"
+        ]
+    );
+    assert_eq!(
+        warnings(&strip("vxlan"), ONE),
+        [""; 0],
+        "VXLAN carries Ethernet"
+    );
+    assert_eq!(
+        warnings(&strip("mpls").replace("strip", "decap"), ONE),
+        [""; 0],
+        "what is jumped over goes out again"
+    );
+}
+
+#[test]
+fn a_rule_that_asks_for_a_tunnel_behind_it_is_told() {
+    let device = |cell: &str| format!("{BRIDGE}receive = {{ a = {{ {cell} }}, b = \"all\" }}");
+    assert_eq!(
+        warnings(
+            &device("match = \"udp dst port 4789\", decap = [\"vxlan\"]"),
+            ONE
+        ),
+        [
+            "devices.d: the rule for `a` is asked of what is inside: port 4789 is jumped over with `vxlan`, write `vxlan` instead"
+        ]
+    );
+    assert_eq!(
+        warnings(&device("match = \"udp dst port 4789\""), ONE),
+        [""; 0]
+    );
+    assert_eq!(
+        warnings(&device("match = \"port 47890\", decap = \"auto\""), ONE),
+        [""; 0]
+    );
+}
+
+#[test]
+fn looking_at_what_is_sent_where_nobody_sends_is_told() {
+    let device = format!("{BRIDGE}receive = {{ a = {{ direction = \"out\" }}, b = \"all\" }}");
+    assert_eq!(
+        warnings(&device, "nfs.n.devices = [\"d:rx\"]"),
+        ["devices.d: direction = \"out\" at `a`, and no role may send there"]
+    );
+    let other = "nfs.n.devices = [\"d:rx\", \"e:tx\"]\ndevices.e = { mode = \"direct\", ports = [\"a\"], receive = {} }";
+    let told = warnings(&device, other);
+    assert!(
+        told.iter().all(|warning| !warning.contains("direction")),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn members_of_one_group_do_not_send_twice_and_one_member_is_no_group() {
+    let group = |one: &str, other: &str| {
+        format!(
+            "nfs.n = {{ devices = [\"d\"], instances = 2, groups = {{ d = \"{one}\" }} }}\nnfs.m = {{ devices = [\"d\"], groups = {{ d = \"{other}\" }} }}"
+        )
+    };
+    let pool = "ports.a: `n` and `m` share one pool: each can read all packets of `a` and `b`, whatever its rules say";
+    assert_eq!(warnings(BRIDGE, &group("g", "g")), [pool]);
+    assert_eq!(
+        warnings(BRIDGE, &group("g", "h")),
+        [
+            pool,
+            "devices.d: `n` and `m` each get every packet and may send it: it can leave more than once",
+            "nfs.m: it is alone in the group `h` of `d`: it gets every packet, as it would without",
+        ]
+    );
+}
+
+#[test]
+fn instances_that_share_one_device_and_not_another_are_told() {
+    let rest = "devices.v.mode = \"rootless\"\nnfs.n = { devices = [\"d:rx\", \"v:rx\"], instances = 2, groups = { d = \"g\" } }\nnfs.m.devices = [\"v:tx\"]";
+    assert_eq!(
+        warnings(BRIDGE, rest),
+        ["nfs.n: its instances share flows, but from `v` each of them gets every packet"]
+    );
+}
+
+#[test]
+fn who_may_define_devices_reads_the_ports_pool() {
+    let rest = "nfs.n.devices = [\"d\"]\nnfs.m = { devices = [], may_define = [\"a\"] }";
+    assert_eq!(
+        warnings(BRIDGE, rest),
+        [
+            "ports.a: `n` and `m` share one pool: each can read all packets of `a` and `b`, whatever its rules say",
+            "nfs.m: may define devices over `a`: it can read and send everything there",
+        ]
+    );
+}
+
+#[test]
+fn circles_wait_for_each_other_where_nothing_may_be_lost() {
+    let text = |port: &str, first: &str| {
+        format!(
+            "ports.a = {port}\ndevices = {{ d = {{ mode = \"direct\", ports = [\"a\"] }}, v = {{ mode = \"rootless\" }} }}\nnfs.n.devices = [\"d\", \"{first}\"]\nnfs.m.devices = [\"v\"]"
+        )
+    };
+    let circle = "nfs.n: `n` and `m` send to each other without loss: if the rings of all are full they wait for each other, and `stall_s` later the platform says so";
+    let lossless = "{ pcap = \"a.pcap\" }";
+    assert!(of(&text(lossless, "v")).contains(&circle.to_string()));
+    for (port, first) in [(lossless, "v:tx"), ("\"net_null0\"", "v")] {
+        let told = of(&text(port, first));
+        assert!(
+            told.iter().all(|warning| !warning.contains("each other")),
+            "{told:?}"
+        );
+    }
+}

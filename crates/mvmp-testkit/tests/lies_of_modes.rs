@@ -1,0 +1,375 @@
+//! Lies told to devices of all modes: tables of devices that an NF defines, ports that do not
+//! exist, hop bytes, frames too short for any header. Whatever is said, an honest sharer misses
+//! nothing, each packet is accounted for, and every buffer comes home.
+
+use mvmp_nf::OpenOptions;
+use mvmp_testkit::{LyingHandle, LyingNf, Stage, frames, number, send_all, serve, traffic};
+use mvmp_wire::message::{ErrorCode, FromPlatform, ToPlatform};
+use mvmp_wire::{Descriptor, Op, PRIVATE_POOL};
+use rand::RngExt;
+use serde_json::{Value, json};
+
+const PASSES: u64 = 20;
+
+const DEVICES: &str = r#"
+[platform]
+buffers = 4096
+alive_s = 600
+[ports]
+a = { pcap = "$IN", rate = "lossless", loop = 20, wait_for = ["honest"] }
+b = { out = "/dev/null" }
+c = { out = "/dev/null" }
+[devices.shared]
+mode = "direct"
+ports = ["a"]
+[devices.bond]
+mode = "bond"
+ports = ["b", "c"]
+receive = {}
+[devices.switch]
+mode = "bridge"
+ports = ["a", "b", "c"]
+receive = {}
+[devices.pass]
+mode = "bridge"
+ports = ["a", "b"]
+absent = "bypass"
+receive = { a = "udp" }
+[devices.tunnel]
+mode = "direct"
+ports = ["b"]
+receive = {}
+send = { b = { encap = { vxlan = { vni = 42, local = "192.0.2.1", remote = "192.0.2.7" } }, ethernet = { src = "02:00:00:00:00:01", dst = "02:00:00:00:00:02" } } }
+[devices.retag]
+mode = "bridge"
+ports = ["a", "b"]
+receive = {}
+send = { policy = "opposite", a = { encap = { vlan = "pop" } }, b = { encap = { vlan = 7 } } }
+[nfs.honest]
+devices = ["shared:rx"]
+[nfs.liar]
+devices = ["shared", "bond:tx", "switch:tx", "pass:tx", "tunnel:tx", "retag:tx"]
+may_define = ["a"]
+instances = 12
+"#;
+
+const SENDING: [&str; 5] = ["bond", "switch", "pass", "tunnel", "retag"];
+
+fn liar(stage: &Stage) -> LyingNf {
+    LyingNf::connect(&stage.socket_of("liar"), "liar")
+}
+
+/// Lets the honest NF begin while `lies` goes on; it must receive everything.
+fn beside_an_honest_nf(stage: &Stage, lies: impl FnOnce()) -> Value {
+    let honest = stage.nf("honest");
+    let shared = honest.open("shared", OpenOptions::default()).unwrap();
+    let expected = frames(&traffic()).len() as u64 * PASSES;
+    let count = std::thread::scope(|scope| {
+        let serving = scope.spawn(|| serve(&shared, |_| {}));
+        lies();
+        serving.join().unwrap()
+    });
+    assert_eq!(count, expected, "the honest NF got every packet");
+    honest.close();
+    stage.await_gone("liar");
+    stage.settle()
+}
+
+/// The accounts of the liar's handle on a device.
+fn books_of(stats: &Value, device: &str) -> Value {
+    let all = ["handles", "closed_handles"].map(|list| stats[list].as_array().unwrap());
+    let mut all = all.into_iter().flatten();
+    all.find(|handle| handle["role"] == "liar" && handle["device"] == device)
+        .unwrap_or_else(|| panic!("no handle on {device}: {stats:#}"))
+        .clone()
+}
+
+fn define(liar: &LyingNf, name: &str, table: Value) -> Result<(), (ErrorCode, String)> {
+    liar.say(&ToPlatform::Open {
+        device: name.into(),
+        rx: Some(false),
+        tx: Some(true),
+        rule: None,
+        ring: None,
+        define: Some(table),
+    });
+    let answered = |message: &FromPlatform| {
+        matches!(
+            message,
+            FromPlatform::Opened { .. } | FromPlatform::Error { .. }
+        )
+    };
+    match liar.hear_until("an answer", answered).0 {
+        FromPlatform::Error { code, message, .. } => Err((code, message)),
+        _ => Ok(()),
+    }
+}
+
+fn absurd_tables() -> Vec<(String, Value)> {
+    let direct =
+        |receive: Value| json!({ "mode": "direct", "ports": ["a"], "receive": { "a": receive } });
+    let mut deep = json!("all");
+    for _ in 0..60 {
+        deep = json!({ "match": deep });
+    }
+    let mut tables = vec![
+        ("n".into(), json!(null)),
+        ("n".into(), json!([])),
+        ("n".into(), json!({})),
+        ("n".into(), json!({ "mode": 7, "ports": "a" })),
+        ("n".into(), json!({ "mode": "direct", "ports": [] })),
+        ("n".into(), json!({ "mode": "direct", "ports": ["a", "a"] })),
+        (
+            "n".into(),
+            json!({ "mode": "bridge", "ports": vec!["a"; 2_000] }),
+        ),
+        (
+            "n".into(),
+            json!({ "mode": "bridge", "ports": ["a", -1, 1e300, true, {}] }),
+        ),
+        (
+            "n".into(),
+            json!({ "mode": "direct", "ports": ["a"], "send": { "a": { "encap": vec![json!({ "vlan": 1 }); 500] } } }),
+        ),
+        (
+            "n".into(),
+            json!({ "mode": "direct", "ports": ["a"], "send": { "a": { "encap": { "vxlan": { "vni": u64::MAX } } } } }),
+        ),
+        ("n".into(), direct(deep)),
+        ("n".into(), direct(json!("(".repeat(20_000)))),
+        ("n".into(), direct(json!("not ".repeat(5_000)))),
+        (
+            "n".into(),
+            direct(
+                json!({ "match": "all", "decap": vec!["vxlan"; 3_000], "direction": "sideways" }),
+            ),
+        ),
+        (String::new(), direct(json!("all"))),
+        ("n".repeat(20_000), direct(json!("all"))),
+        ("../../\u{0}\n".into(), direct(json!("all"))),
+    ];
+    // Granted is `a` alone; `z` does not exist.
+    for ports in [json!(["b"]), json!(["a", "b"]), json!(["z"])] {
+        tables.push(("n".into(), json!({ "mode": "bridge", "ports": ports })));
+    }
+    tables
+}
+
+#[test]
+fn absurd_devices_of_an_nfs_own_are_refused_and_leave_nothing_behind() {
+    let stage = Stage::new(DEVICES);
+    let before = stage.platform.stats()["devices"].clone();
+    let lies = || {
+        let liar = liar(&stage);
+        for (name, table) in absurd_tables() {
+            let refused = define(&liar, &name, table.clone());
+            let shown: String = format!("{name}: {table}").chars().take(200).collect();
+            assert!(refused.is_err(), "{shown}");
+            assert_eq!(stage.platform.stats()["devices"], before, "{shown}");
+        }
+        let fine = json!({ "mode": "direct", "ports": ["a"], "receive": { "a": "udp" } });
+        for n in 0..8 {
+            define(&liar, &format!("own{n}"), fine.clone()).unwrap();
+        }
+        let (code, message) = define(&liar, "own0", fine.clone()).unwrap_err();
+        assert!(message.contains("already"), "{code:?} {message}");
+        let (code, message) = define(&liar, "own8", fine).unwrap_err();
+        assert!(message.contains("at most 8"), "{code:?} {message}");
+    };
+    beside_an_honest_nf(&stage, lies);
+    stage.await_stats("its devices are gone", |stats| stats["devices"] == before);
+}
+
+#[test]
+fn many_nfs_together_define_no_more_devices_than_a_port_has_cells() {
+    let stage = Stage::new(DEVICES);
+    let fine = json!({ "mode": "direct", "ports": ["a"], "receive": { "a": "tcp" } });
+    let crowd: Vec<LyingNf> = (0..12).map(|_| liar(&stage)).collect();
+    let mut made = 0;
+    for (n, liar) in crowd.iter().enumerate() {
+        for own in 0..8 {
+            match define(liar, &format!("own{own}"), fine.clone()) {
+                Ok(()) => made += 1,
+                Err((code, message)) => assert_eq!(code, ErrorCode::NoRoom, "{n}: {message}"),
+            }
+        }
+    }
+    let devices = stage.platform.stats()["devices"].as_object().unwrap().len();
+    assert_eq!((made, devices), (64 - 6, 64), "six are the file's");
+    let stats = beside_an_honest_nf(&stage, || drop(crowd));
+    assert!(
+        number(&stats["ports"]["a"]["bypassed"]) > 0,
+        "the bypass is among them"
+    );
+}
+
+/// A descriptor of what is lent, with everything that is the NF's to say said at random.
+fn lie_about(lent: &Descriptor, handles: &[u8]) -> Descriptor {
+    let mut rng = rand::rng();
+    let ports = [u16::MAX, u16::MAX - 1, 0, 1, 2, 3, 31, 255, rng.random()];
+    let handle = handles[rng.random_range(0..handles.len())];
+    let args = [handle, handle, handle, handle | 0x80, rng.random()];
+    Descriptor {
+        op: [Op::Forward, Op::Mirror][rng.random_range(0..2)] as u8,
+        arg: args[rng.random_range(0..args.len())],
+        offset: ports[rng.random_range(0..ports.len())],
+        length: rng.random(),
+        hop: rng.random(),
+        ..*lent
+    }
+}
+
+#[test]
+fn ports_that_do_not_exist_hops_and_lengths_are_at_the_most_the_liars_own_loss() {
+    let stage = Stage::new(DEVICES);
+    let mut liar = liar(&stage);
+    let handles: Vec<u8> = SENDING
+        .iter()
+        .map(|device| liar.open(device).number)
+        .collect();
+    // Open before the stream begins, and dropped at the end of the lies.
+    let mut shared: LyingHandle = liar.open("shared");
+    let platform = &stage.platform;
+    let lies = move || {
+        for _ in 0..60 {
+            let mut words = Vec::new();
+            for lent in liar.take(&mut shared, 16) {
+                let lie = lie_about(&lent, &handles);
+                words.push(lie);
+                if lie.op == Op::Mirror as u8 {
+                    words.push(Descriptor {
+                        op: Op::Release as u8,
+                        arg: 0xff,
+                        ..lent
+                    });
+                }
+            }
+            assert!(liar.present(&words), "none of this is a breach");
+        }
+        let stats = platform.stats();
+        assert_eq!(
+            number(&stats["nfs"]["liar/0"]["refused"]),
+            0,
+            "each had an open share"
+        );
+    };
+    beside_an_honest_nf(&stage, lies);
+}
+
+/// A frame of private memory, of this length, to go out over a handle as if it had come by port `hop`.
+fn built(over: u8, length: u16, hop: u8) -> Descriptor {
+    Descriptor {
+        pool: PRIVATE_POOL,
+        length,
+        hop,
+        op: Op::Forward as u8,
+        arg: over,
+        ..Descriptor::default()
+    }
+}
+
+#[test]
+fn built_frames_too_short_for_a_header_leave_whole_or_under_a_name() {
+    let stage = Stage::new(DEVICES);
+    let lies = || {
+        let mut liar = liar(&stage);
+        let handles = SENDING.map(|device| liar.open(device).number);
+        for over in handles {
+            for hop in 0..=u8::MAX {
+                let all: Vec<Descriptor> = (0..20).map(|length| built(over, length, hop)).collect();
+                assert!(liar.present(&all));
+            }
+        }
+    };
+    let stats = beside_an_honest_nf(&stage, lies);
+    let drops = |device: &str| books_of(&stats, device)["out"]["drops"].clone();
+    assert_eq!(drops("bond"), json!({}));
+    assert_eq!(
+        drops("switch"),
+        json!({ "no_route": 20 * (256 - 3) }),
+        "of three ports"
+    );
+    assert_eq!(drops("pass"), json!({ "no_route": 20 * (256 - 2) }));
+    assert_eq!(drops("tunnel"), json!({ "no_encap": 14 * 256 }));
+    assert_eq!(
+        drops("retag"),
+        json!({ "no_encap": 14 * 2, "no_route": 20 * (256 - 2) })
+    );
+}
+
+#[test]
+fn what_is_no_frame_reaches_no_nic() {
+    let stage = Stage::new(
+        r#"
+[platform]
+buffers = 4096
+[ports]
+nic = "net_null0,no-rx=1"
+[devices.nic]
+mode = "direct"
+ports = ["nic"]
+[nfs.liar]
+devices = ["nic"]
+"#,
+    );
+    let mut liar = liar(&stage);
+    let handle = liar.open("nic");
+    let all: Vec<Descriptor> = (0..20)
+        .map(|length| built(handle.number, length, u8::MAX))
+        .collect();
+    assert!(liar.present(&all));
+    let stats = stage.await_stats("the rest is sent", |stats| {
+        number(&stats["ports"]["nic"]["tx"]["transmitted"]) == 6
+    });
+    assert_eq!(
+        books_of(&stats, "nic")["out"]["drops"],
+        json!({ "bad_frame": 14 })
+    );
+    drop(liar);
+    stage.await_gone("liar");
+    stage.settle();
+}
+
+#[test]
+fn a_capture_that_lies_about_lengths_is_encapsulated_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = Vec::new();
+    for word in [0xa1b2_3c4d_u32, 0x0004_0002, 0, 0, 262_144, 1] {
+        file.extend(word.to_le_bytes());
+    }
+    for wire in [60, u32::MAX, u32::MAX - 2, 0x0001_0000] {
+        [1, 0, 60, wire]
+            .iter()
+            .for_each(|word: &u32| file.extend(word.to_le_bytes()));
+        file.extend([2; 60]);
+    }
+    let path = folder.path().join("long.pcap");
+    std::fs::write(&path, file).unwrap();
+    let stage = Stage::new(
+        &r#"
+[ports]
+in = { pcap = "$LONG", rate = "lossless" }
+out = { out = "$DIR/out.pcapng" }
+[devices.tag]
+mode = "bridge"
+ports = ["in", "out"]
+send = { policy = "opposite", out = { encap = { vlan = 7 } } }
+[nfs.wire]
+devices = ["tag"]
+"#
+        .replace("$LONG", path.to_str().unwrap()),
+    );
+    let nf = stage.nf("wire");
+    let handle = nf.open("tag", OpenOptions::default()).unwrap();
+    assert_eq!(serve(&handle, |burst| send_all(&handle, burst)), 4);
+    nf.close();
+    stage.settle();
+    let lengths: Vec<(usize, u32)> = frames(&stage.path("out.pcapng"))
+        .into_iter()
+        .map(|(bytes, _, wire)| (bytes.len(), wire))
+        .collect();
+    assert_eq!(
+        lengths,
+        [(64, 64), (64, u32::MAX), (64, u32::MAX), (64, 0x0001_0004)]
+    );
+}

@@ -1,0 +1,106 @@
+//! Ethernet, 802.1Q/ad tags, MPLS (RFC 3032, RFC 4385) and PPPoE sessions (RFC 2516).
+
+use super::super::LayerKind;
+use super::super::network::{ETHER_IPV4, ETHER_IPV6};
+use super::super::parse::{ETHER_ARP, ETHERNET_BYTES, TAG_BYTES, is_tag};
+use super::{Next, TRUNCATED, WHOLE, Walker};
+
+const ETHER_MPLS: u16 = 0x8847;
+const ETHER_MPLS_UPSTREAM: u16 = 0x8848;
+const ETHER_PPPOE_SESSION: u16 = 0x8864;
+/// Transparent Ethernet bridging: an Ethernet frame within GRE or GENEVE.
+pub(super) const ETHER_BRIDGED: u16 = 0x6558;
+
+const LABEL_BYTES: usize = 4;
+const CONTROL_WORD_BYTES: usize = 4;
+const PPPOE_BYTES: usize = 6;
+const PPP_IPV4: u16 = 0x0021;
+const PPP_IPV6: u16 = 0x0057;
+
+impl Walker<'_> {
+    #[inline(always)]
+    pub(super) fn ethernet(&mut self, offset: usize) -> Next {
+        let Some(header) = self.at::<ETHERNET_BYTES>(offset) else {
+            return TRUNCATED;
+        };
+        let ether_type = u16::from_be_bytes([header[12], header[13]]);
+        let next = Next::EtherType(ether_type, offset + ETHERNET_BYTES);
+        self.note(LayerKind::Ethernet, offset, next)
+    }
+
+    /// What an EtherType announces, in Ethernet, GRE or GENEVE.
+    #[inline(always)]
+    pub(super) fn ether_type(&mut self, ether_type: u16, offset: usize) -> Next {
+        match ether_type {
+            ETHER_IPV4 => Next::Ipv4(offset),
+            ETHER_IPV6 => Next::Ipv6(offset),
+            ETHER_ARP => self.arp(offset),
+            ETHER_MPLS | ETHER_MPLS_UPSTREAM => Next::Mpls(offset),
+            ETHER_PPPOE_SESSION => self.pppoe(offset),
+            tag if is_tag(tag) => self.vlan(offset),
+            // Among them lengths of 802.3 frames.
+            _ => WHOLE,
+        }
+    }
+
+    fn vlan(&mut self, offset: usize) -> Next {
+        let Some(tag) = self.at::<TAG_BYTES>(offset) else {
+            return TRUNCATED;
+        };
+        let id = u16::from_be_bytes([tag[0], tag[1]]) & 0x0fff;
+        let ether_type = u16::from_be_bytes([tag[2], tag[3]]);
+        let next = Next::EtherType(ether_type, offset + TAG_BYTES);
+        self.note_id(LayerKind::Vlan, offset, u32::from(id), next)
+    }
+
+    fn arp(&mut self, offset: usize) -> Next {
+        let Some(header) = self.at::<8>(offset) else {
+            return TRUNCATED;
+        };
+        let bytes = 8 + 2 * (usize::from(header[4]) + usize::from(header[5]));
+        if self.has(offset, bytes) {
+            self.note(LayerKind::Arp, offset, WHOLE)
+        } else {
+            TRUNCATED
+        }
+    }
+
+    /// One label. Behind the last one a first nibble of 4 or 6 means IP; 0 means the control word
+    /// of a pseudowire, which carries Ethernet. Without a control word Ethernet cannot be told
+    /// from anything else, and is left alone.
+    pub(super) fn mpls(&mut self, offset: usize) -> Next {
+        let Some(entry) = self.at::<LABEL_BYTES>(offset) else {
+            return TRUNCATED;
+        };
+        let entry = u32::from_be_bytes(*entry);
+        let behind = offset + LABEL_BYTES;
+        let next = if entry >> 8 & 1 == 0 {
+            Next::Mpls(behind)
+        } else if self.at::<1>(behind).is_some_and(|first| first[0] >> 4 == 0) {
+            Next::Ethernet(behind + CONTROL_WORD_BYTES)
+        } else {
+            self.ip_by_nibble(behind)
+        };
+        self.note_id(LayerKind::Mpls, offset, entry >> 12, next)
+    }
+
+    fn pppoe(&mut self, offset: usize) -> Next {
+        let Some(header) = self.at::<{ PPPOE_BYTES + 2 }>(offset) else {
+            return TRUNCATED;
+        };
+        let [version, code, session @ .., l0, l1, p0, p1] = *header;
+        let length = usize::from(u16::from_be_bytes([l0, l1]));
+        if version != 0x11 || code != 0 || length < 2 {
+            return TRUNCATED;
+        }
+        self.ends_by(offset + PPPOE_BYTES + length);
+        let behind = offset + PPPOE_BYTES + 2;
+        let next = match u16::from_be_bytes([p0, p1]) {
+            PPP_IPV4 => Next::Ipv4(behind),
+            PPP_IPV6 => Next::Ipv6(behind),
+            _ => WHOLE,
+        };
+        let id = u32::from(u16::from_be_bytes(session));
+        self.note_id(LayerKind::Pppoe, offset, id, next)
+    }
+}

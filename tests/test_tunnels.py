@@ -1,0 +1,182 @@
+"""Tunnels through a real platform: others read what it puts on, and an NF sees what it jumps over."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from capture_files import records
+
+np = pytest.importorskip("numpy")
+pytest.importorskip("mvmp._mvmp", reason="the extension module is not built")
+pytest.importorskip("scapy")
+
+import mvmp  # noqa: E402
+from scapy.contrib.geneve import GENEVE  # noqa: E402
+from scapy.layers.inet import IP, TCP, UDP  # noqa: E402
+from scapy.layers.inet6 import IPv6  # noqa: E402
+from scapy.layers.l2 import GRE, Dot1Q, Ether  # noqa: E402
+from scapy.layers.vxlan import VXLAN  # noqa: E402
+from scapy.utils import wrpcap  # noqa: E402
+from stages import NfBody, Stage, send_back  # noqa: E402
+
+if not hasattr(mvmp, "Platform"):
+    pytest.skip("the extension module is built without the platform", allow_module_level=True)
+
+A, B, C = "02:00:00:00:00:0a", "02:00:00:00:00:0b", "02:00:00:00:00:0c"
+ETHERNET, RAW_IP = 1, 101
+FOUR = {"local": "192.0.2.1", "remote": "192.0.2.7"}
+SIX = {"local": "2001:db8::1", "remote": "2001:db8::7"}
+
+# (encap, what the packet begins with, the layers that scapy sees in front of it)
+ENCAPS: list[tuple[Any, int, list[Any]]] = [
+    ({"vlan": 7}, ETHERNET, []),
+    ([{"vlan": 7}, {"vlan": {"id": 8, "tpid": 0x88A8, "pcp": 3}}], ETHERNET, []),
+    ({"vxlan": {"vni": 42, **FOUR}}, ETHERNET, [Ether, IP, UDP, VXLAN]),
+    ({"vxlan": {"vni": 42, **SIX}}, ETHERNET, [Ether, IPv6, UDP, VXLAN]),
+    ([{"vxlan": {"vni": 42, **FOUR}}, {"vlan": 7}], ETHERNET, [Ether, Dot1Q, IP, UDP, VXLAN]),
+    ({"geneve": {"vni": 42, **FOUR}}, ETHERNET, [Ether, IP, UDP, GENEVE]),
+    ({"geneve": {"vni": 42, **SIX}}, ETHERNET, [Ether, IPv6, UDP, GENEVE]),
+    ({"gre": {**FOUR}}, ETHERNET, [Ether, IP, GRE]),
+    ({"gre": {"key": 9, **SIX}}, ETHERNET, [Ether, IPv6, GRE]),
+    ({"gre": {**FOUR}}, RAW_IP, [Ether, IP, GRE]),
+    ({"ipip": {**FOUR}}, RAW_IP, [Ether, IP]),
+    ({"ipip": {**SIX}}, RAW_IP, [Ether, IPv6]),
+]
+
+
+def users(link: int) -> list[bytes]:
+    """Packets with right checksums, of odd and even length."""
+    packets = [
+        IP(src="10.0.0.1", dst="10.0.0.2", tos=0xB8) / TCP(sport=1000 + n) / (b"x" * n) for n in range(40)
+    ]
+    packets += [
+        IPv6(src="2001:db8:1::1", dst="2001:db8:1::2") / UDP(sport=1000 + n, dport=9999) / (b"y" * 40)
+        for n in range(40)
+    ]
+    if link == ETHERNET:
+        packets = [Ether(src=C, dst=A) / packet for packet in packets]
+    return [bytes(packet) for packet in packets]
+
+
+def through(
+    folder: Path, frames: list[bytes], link: int, cell: dict[str, Any], receive: Any, body: NfBody
+) -> Path:
+    """What leaves a bridge when these frames come in; `cell` is how the second port sends."""
+    played, out = folder / "in.pcap", folder / "out.pcap"
+    wrpcap(str(played), frames, linktype=link)
+    config = {
+        "ports": {"a": {"pcap": str(played), "rate": "lossless"}, "b": {"out": str(out)}},
+        "devices": {
+            "wire": {"mode": "bridge", "ports": ["a", "b"], "receive": {"a": receive}, "send": {"b": cell}}
+        },
+        "nfs": {"nf": {"devices": ["wire"]}},
+    }
+    with Stage(config, folder, {"nf": body}):
+        pass
+    return out
+
+
+def tshark(capture: Path, *options: str) -> list[str]:
+    """Lines that tshark prints of a capture, checksums checked."""
+    checked = [option for name in ("ip", "udp", "tcp") for option in ("-o", f"{name}.check_checksum:TRUE")]
+    command = ["tshark", "-r", str(capture), *checked, *options]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+@pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
+@pytest.mark.parametrize(("encap", "link", "layers"), ENCAPS, ids=lambda value: str(value)[:60])
+def test_what_is_put_on_is_read_without_a_warning(
+    tmp_path: Path, encap: Any, link: int, layers: list[Any]
+) -> None:
+    frames = users(link)
+    cell = {"encap": encap, "ethernet": {"src": A, "dst": B}}
+    out = through(tmp_path, frames, link, cell, "all", send_back("wire"))
+    sent = [record.frame for record in records(out)]
+    assert len(sent) == len(frames)
+    for frame, inner in zip(sent, frames, strict=True):
+        packet = Ether(frame)
+        for kind in layers:
+            assert type(packet) is kind
+            packet = packet.payload
+        if layers:
+            assert bytes(packet) == inner
+        else:
+            assert frame[:12] + frame[-len(inner) + 12 :] == inner, "tags lie behind the addresses"
+    bad = "_ws.malformed || ip.checksum.status == 0 || udp.checksum.status == 0 || tcp.checksum.status == 0"
+    assert tshark(out, "-Y", bad) == []
+    assert len(tshark(out, "-Y", "ip.src == 10.0.0.1")) == 40
+    assert len(tshark(out, "-Y", "ipv6.src == 2001:db8:1::1")) == 40
+
+
+def test_an_nf_sees_the_packet_as_delivered_and_the_frame_around_it(tmp_path: Path) -> None:
+    inner = Ether(src=C, dst=A) / IP(src="10.0.0.1", dst="10.0.0.2") / TCP(sport=1000, dport=443) / b"inside"
+    outer = (
+        IP(src="192.0.2.1", dst="192.0.2.7") / UDP(sport=50000, dport=4789, chksum=0) / VXLAN(vni=42, flags=8)
+    )
+    tunnelled = bytes(Ether(src=A, dst=B) / Dot1Q(vlan=7) / outer / inner)
+    plain = bytes(Ether(src=A, dst=B) / IP(src="10.0.0.3", dst="10.0.0.4") / TCP(dport=443) / b"plain")
+    seen: list[tuple[int, ...]] = []
+
+    def body(nf: mvmp.Nf) -> None:
+        handle = nf.open("wire")
+        for burst in handle.bursts(32):
+            for packet in burst:
+                columns = burst.vlan, burst.vni, burst.dst_port, burst.length, burst.direction
+                at = len(seen)
+                seen.append(tuple(int(column[at]) for column in columns))
+                assert (packet.vlan, packet.vni, packet.dst_port, packet.length, packet.direction) == seen[at]
+                if packet.vni < 0:
+                    assert packet.outer is None
+                    assert bytes(packet) == plain
+                    continue
+                assert bytes(packet) == bytes(inner)
+                frame = packet.outer
+                assert frame is not None
+                assert bytes(frame) == tunnelled
+                assert (len(frame), frame.length, frame.link, frame.vlan) == (
+                    len(tunnelled),
+                    len(tunnelled),
+                    1,
+                    7,
+                )
+                assert (frame.src, frame.dst) == (0xC0000201, 0xC0000207)
+                assert (frame.src_port, frame.dst_port, frame.protocol) == (50000, 4789, 17)
+                names = [(name, number) for name, _, number in frame.layers]
+                assert names == [
+                    ("ether", None),
+                    ("vlan", 7),
+                    ("ip", None),
+                    ("udp", None),
+                    ("vxlan", 42),
+                    ("ether", None),
+                    ("ip", None),
+                    ("tcp", None),
+                ]
+                assert frame.layers[5][1] == len(tunnelled) - len(inner)
+                assert frame.scapy()[VXLAN].vni == 42
+            handle.tx_burst(burst, timeout=None)
+
+    receive = {"match": "tcp port 443", "decap": ["vlan", "vxlan"]}
+    out = through(tmp_path, [tunnelled, plain], ETHERNET, {}, receive, body)
+    assert seen == [(7, 42, 443, len(inner), 0), (-1, -1, 443, len(plain), 0)]
+    assert [record.frame for record in records(out)] == [tunnelled, plain]
+
+
+def test_the_frame_around_a_packet_goes_with_it(tmp_path: Path) -> None:
+    frame = bytes(Ether(src=A, dst=B) / Dot1Q(vlan=7) / IP() / UDP() / b"x")
+
+    def body(nf: mvmp.Nf) -> None:
+        handle = nf.open("wire")
+        for burst in handle.bursts(32):
+            outer = burst[0].outer
+            assert outer is not None
+            handle.tx_burst(burst, timeout=None)
+            with pytest.raises(mvmp.NotHeld):
+                bytes(outer)
+            assert "not readable" in repr(outer)
+
+    through(tmp_path, [frame], ETHERNET, {}, {"decap": ["vlan"]}, body)
