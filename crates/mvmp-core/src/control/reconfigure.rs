@@ -49,16 +49,20 @@ impl Control {
                 return Err(error);
             }
         };
-        let kept = |role: &&NfSpec| new.nf(&role.name).is_none();
+        let unnamed = |role: &&NfSpec| new.nf(&role.name).is_none();
         let gone: Vec<String> = self
             .config
             .nfs
             .iter()
-            .filter(kept)
+            .filter(unnamed)
             .map(|nf| nf.name.clone())
             .collect();
         let restless = self.install_devices(&new);
         self.config = new;
+        // Other workers learn by this who has them: they hand packets over.
+        for (number, _) in &opened {
+            self.ports[*number].present = true;
+        }
         self.tell_workers();
         for (number, io) in opened {
             self.serve_port(number, io);

@@ -235,8 +235,13 @@ impl Worker {
             destination,
             flow_hash: record.flow_hash,
         };
-        let (links, owners) = (&self.links, &self.parts.owner_of_port);
-        let up = |port: u16| links[port as usize] && owners[port as usize].is_some();
+        let (index, links, places) = (self.parts.index, &self.links, &self.port_at);
+        let owners = &self.parts.owner_of_port;
+        // A port of this worker's own that it does not serve is on its way here, or gone.
+        let up = |port: u16| {
+            let elsewhere = owners[port as usize].is_some_and(|owner| owner != index);
+            links[port as usize] && (places[port as usize].is_some() || elsewhere)
+        };
         self.parts.devices[leaving.device].exit(asked, up)
     }
 
