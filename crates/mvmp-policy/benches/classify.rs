@@ -1,13 +1,16 @@
-//! What classification costs: bursts of 64 packets against one rule, and against 1 to 4,000 rules
-//! spread over 16 cells.
+//! What classification costs: bursts of 64 packets against one rule, against 1 to 4,000 rules spread
+//! over 16 cells, and bursts of 16 and of 64 against the 8 cells of a port among 64 policies.
 //!
 //! Headers are parsed once before, as the worker does. The numbers are packets per second; each
-//! row of the group `cells` also prints nanoseconds per packet. The packets of `cells` are 4,096
-//! different ones, so that neither branches nor tables are learnt by heart.
+//! row of the groups `cells` and `policies` also prints nanoseconds per packet. Their packets are
+//! 4,096 different ones, so that neither branches nor tables are learnt by heart.
 
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+};
 use mvmp_policy::{Classifier, Matcher, Packets, Rule};
 use mvmp_wire::packet::{Headers, Link, parse};
 
@@ -70,17 +73,38 @@ fn rule(i: usize) -> String {
     }
 }
 
+fn classifier(texts: &[String]) -> Classifier {
+    let rules: Vec<Rule> = texts
+        .iter()
+        .map(|text| Rule::parse(text).expect("the rules of this file are sound"))
+        .collect();
+    Classifier::new(&rules.iter().collect::<Vec<_>>())
+}
+
 /// `count` rules over 16 cells: each cell has the `or` of its share.
 fn cells(count: usize) -> Classifier {
     let mut texts = vec![Vec::new(); 16.min(count)];
     for i in 0..count {
         texts[i % 16].push(format!("({})", rule(i)));
     }
-    let rules: Vec<Rule> = texts
-        .iter()
-        .map(|parts| Rule::parse(&parts.join(" or ")).expect("the rules of this file are sound"))
-        .collect();
-    Classifier::new(&rules.iter().collect::<Vec<_>>())
+    let texts: Vec<String> = texts.iter().map(|parts| parts.join(" or ")).collect();
+    classifier(&texts)
+}
+
+/// The 8 cells of a port among 64 policies: two share its traffic, the others are narrow.
+fn policies(port: usize) -> Classifier {
+    let cell = |device: usize| match device {
+        0 => format!(
+            "tcp and src net 0.0.0.0/1 and not dst port {}",
+            7_000 + port
+        ),
+        1 => format!(
+            "udp and src net 0.0.0.0/1 and not dst port {}",
+            7_000 + port
+        ),
+        _ => rule(device + port * 6),
+    };
+    classifier(&(0..8).map(cell).collect::<Vec<_>>())
 }
 
 /// Packets of many flows; about every other one is wanted by some cell of a thousand rules.
@@ -121,43 +145,60 @@ fn varied() -> Vec<Vec<u8>> {
     frames
 }
 
-fn over_cells(criterion: &mut Criterion) {
+/// Bursts of `size` packets of many flows, each asked of the next of the classifiers.
+fn bursts(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    size: usize,
+    classifiers: &[Classifier],
+) {
     let frames = varied();
     let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
     let headers: Vec<Headers> = frames
         .iter()
         .map(|frame| parse(frame, Link::Ethernet))
         .collect();
-    let mut group = criterion.benchmark_group("cells");
-    group.throughput(Throughput::Elements(64));
-    for count in [1, 10, 100, 1_000, 4_000] {
-        let classifier = cells(count);
-        let mut wanted = [0; 64];
-        let mut burst = |at: usize| {
-            let range = at..at + 64;
-            let packets = Packets::plain(&headers[range.clone()], &frames[range]);
-            classifier.classify(black_box(&packets), &mut wanted);
-            wanted.iter().fold(0, |any, cell| any | cell).count_ones() as usize
-        };
-        let bursts = frames.len() / 64;
-        let hits: usize = (0..bursts).map(|i| burst(i * 64)).sum();
-        let rounds = 200;
-        let start = std::time::Instant::now();
-        for round in 0..rounds * bursts {
-            black_box(burst(round % bursts * 64));
-        }
-        let per_packet = start.elapsed().as_nanos() as f64 / (rounds * frames.len()) as f64;
-        println!(
-            "{count} rules: {per_packet:.1} ns per packet; {hits} of {} packets wanted",
-            frames.len()
-        );
-        let mut at = 0;
-        group.bench_function(BenchmarkId::new("rules", count), |bencher| {
-            bencher.iter(|| {
-                at = (at + 64) % frames.len();
-                burst(at)
-            });
+    let mut wanted = [0; 64];
+    let mut burst = |number: usize| {
+        let at = number * size % frames.len();
+        let range = at..at + size;
+        let packets = Packets::plain(&headers[range.clone()], &frames[range]);
+        let classifier = &classifiers[number % classifiers.len()];
+        classifier.classify(black_box(&packets), &mut wanted);
+        wanted.iter().fold(0, |any, cell| any | cell).count_ones() as usize
+    };
+    let all = frames.len() / size;
+    let hits: usize = (0..all).map(&mut burst).sum();
+    let rounds = 200;
+    let start = std::time::Instant::now();
+    for number in 0..rounds * all {
+        black_box(burst(number));
+    }
+    let per_packet = start.elapsed().as_nanos() as f64 / (rounds * frames.len()) as f64;
+    println!(
+        "{name}: {per_packet:.1} ns per packet; {hits} of {} packets wanted",
+        frames.len()
+    );
+    group.throughput(Throughput::Elements(size as u64));
+    let mut number = 0;
+    group.bench_function(name, |bencher| {
+        bencher.iter(|| {
+            number += 1;
+            burst(number)
         });
+    });
+}
+
+fn over_cells(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("cells");
+    for count in [1, 10, 100, 1_000, 4_000] {
+        bursts(&mut group, &format!("rules/{count}"), 64, &[cells(count)]);
+    }
+    group.finish();
+    let mut group = criterion.benchmark_group("policies");
+    let ports: Vec<Classifier> = (0..8).map(policies).collect();
+    for size in [16, 64] {
+        bursts(&mut group, &format!("burst/{size}"), size, &ports);
     }
     group.finish();
 }

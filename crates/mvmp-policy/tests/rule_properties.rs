@@ -262,3 +262,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn erspan_without_a_header_of_its_own_is_there_if_a_frame_is() {
+    let rule = Rule::parse("erspan").expect("a word");
+    for (carried, is_there) in [(0, false), (13, false), (14, true)] {
+        let mut frame = vec![0; 24 + carried];
+        frame[..4].copy_from_slice(&[0x45, 0, 0, 24 + carried as u8]);
+        frame[9] = 47;
+        frame[22..24].copy_from_slice(&[0x88, 0xbe]);
+        let found = rule.compile().matches(&parse(&frame, Link::Ipv4), &frame);
+        let naive = rule.naive_matches(&frame, Link::Ipv4, LayerSet::default());
+        assert_eq!((found, naive), (is_there, is_there), "{carried} bytes");
+    }
+}

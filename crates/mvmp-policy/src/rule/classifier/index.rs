@@ -1,280 +1,265 @@
 //! Tuple-space search: which entries of the index have the key of a packet.
 //!
-//! Entries whose masks are equal have one *shape*. A packet is looked up once for each shape that
-//! may have an entry for it, in one table with open addressing. Most packets are wanted by few
-//! rules, so first each selective field (an address to 8, 16, 24 or 32 bits, a port, an id) is
-//! asked which shapes have any entry with that value: a few loads and `and`s leave hardly any
-//! shape to be looked up.
+//! Entries whose masks are equal have one *shape*, and each shape has a hash table of its own. Most
+//! packets are wanted by few rules, so first the filters are asked which shapes may have an entry
+//! for a packet at all: a few loads and `and`s leave hardly any. All is done in steps over the
+//! burst, without a branch on any one of them, so that loads overlap:
+//!
+//! ```text
+//! keys ─▶ filter 1: shapes of each packet ─▶ filter 2 … ─▶ one shape of each packet that has any left: look-up ─▶ the next one …
+//! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use super::answer::{Answer, Left, NOTHING_LEFT};
 use super::conjunction::Keyed;
-use super::key::{self, Class, Key};
-use crate::rule::matcher::Node;
-use crate::rule::packets::Packets;
+use super::filter::{Filter, Shapes};
+use super::key::{BURST, Class, FIELDS, Key, Keys};
 
-/// Shapes of one class: bits of a word.
-pub(super) const SHAPES_MAX: usize = 64;
-const NO_SHAPE: u32 = u32::MAX;
-const NOTHING_LEFT: u32 = u32::MAX;
-const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Shapes of a group.
+pub(super) const SHAPES: usize = Shapes::BITS as usize;
+const MULTIPLIERS: Key = [
+    0x9e37_79b9_7f4a_7c15,
+    0xc2b2_ae3d_27d4_eb4f,
+    0x1656_67b1_9e37_79f9,
+];
+/// Multipliers that are tried for a table, until one leaves no two entries the same home.
+const TRIES: u32 = 8;
+const NO_SLOT: u32 = u32::MAX;
 
 /// All entries of one class.
 #[derive(Clone, Debug)]
 pub(super) struct Index {
-    class: Class,
-    shapes: Box<[Key]>,
-    all_shapes: u64,
+    pub(super) class: Class,
+    groups: Box<[Group]>,
+}
+
+/// Entries of at most [`SHAPES`] shapes.
+#[derive(Clone, Debug)]
+struct Group {
+    shapes: Box<[Shape]>,
     filters: Box<[Filter]>,
     slots: Box<[Slot]>,
+    /// Cells that have any entry here.
+    cells: u64,
+}
+
+/// A mask, and where in the slots the table of its entries is.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    mask: Key,
+    multipliers: Key,
+    first: u32,
     shift: u32,
-    left: Box<[Left]>,
+    /// Cells that have any entry here.
+    cells: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+pub(super) struct Slot {
     key: Key,
     /// Cells that want what has this key.
-    cells: u64,
-    shape: u32,
+    pub(super) cells: u64,
     /// The first of those that ask more.
-    left: u32,
-}
-
-/// Cells that want what has a key if it passes this, too.
-#[derive(Clone, Debug)]
-struct Left {
-    node: Node,
-    cells: u64,
+    pub(super) left: u32,
+    /// Another one with the same hash.
     next: u32,
 }
 
-/// For each value of a field, by its hash: which shapes may have an entry with it.
-#[derive(Clone, Debug)]
-struct Filter {
-    word: usize,
-    mask: u64,
-    shift: u32,
-    shapes: Box<[u64]>,
-}
+/// No packet finds it: nobody wants it.
+const EMPTY: Slot = Slot {
+    key: [0; 3],
+    cells: 0,
+    left: NOTHING_LEFT,
+    next: NO_SLOT,
+};
 
 /// An alternative and the cell that it belongs to.
 pub(super) type Entry = (Keyed, u32);
 
 impl Index {
-    /// An index of entries of one class, and those that found no room: more than [`SHAPES_MAX`] shapes.
-    pub(super) fn new(class: Class, entries: Vec<Entry>) -> Self {
-        let mut shapes: Vec<Key> = Vec::new();
-        let mut found: HashMap<(u32, Key), (u64, u32)> = HashMap::new();
-        let mut left: Vec<Left> = Vec::new();
-        for (keyed, cell) in entries {
-            let shape = match shapes.iter().position(|mask| *mask == keyed.mask) {
-                Some(shape) => shape,
-                None => {
-                    shapes.push(keyed.mask);
-                    shapes.len() - 1
-                }
-            };
-            let (cells, first) = found
-                .entry((shape as u32, keyed.value))
-                .or_insert((0, NOTHING_LEFT));
-            match keyed.left {
-                None => *cells |= 1 << cell,
-                Some(node) => {
-                    left.push(Left {
-                        node,
-                        cells: 1 << cell,
-                        next: *first,
-                    });
-                    *first = left.len() as u32 - 1;
-                }
-            }
-        }
-        let count = (found.len() * 2).next_power_of_two().max(2);
-        let mut index = Self {
+    /// An index of entries of one class; what they leave to be asked goes to `left`.
+    pub(super) fn new(class: Class, mut entries: Vec<Entry>, left: &mut Vec<Left>) -> Self {
+        // Shapes that are alike share filters if they are in one group.
+        entries.sort_by_key(|(keyed, _)| keyed.key.mask);
+        let shapes: Vec<&[Entry]> = entries
+            .chunk_by(|(one, _), (other, _)| one.key.mask == other.key.mask)
+            .collect();
+        let groups = shapes
+            .chunks(SHAPES)
+            .map(|shapes| Group::new(class, shapes, left));
+        Self {
             class,
-            all_shapes: u64::MAX >> (64 - shapes.len().clamp(1, 64)),
-            filters: filters(class, &shapes, found.keys()),
-            shapes: shapes.into(),
-            slots: vec![EMPTY; count].into(),
-            shift: 64 - count.trailing_zeros(),
-            left: left.into(),
+            groups: groups.collect(),
+        }
+    }
+
+    /// Adds the cells that want these packets.
+    pub(super) fn classify(&self, keys: &Keys, answer: &mut Answer<'_>) {
+        for group in &self.groups {
+            group.classify(keys, answer);
+        }
+    }
+}
+
+impl Group {
+    fn new(class: Class, shapes: &[&[Entry]], left: &mut Vec<Left>) -> Self {
+        let mut group = Self {
+            shapes: Box::default(),
+            filters: Box::default(),
+            slots: Box::default(),
+            cells: 0,
         };
-        for ((shape, key), (cells, left)) in found {
-            index.insert(Slot {
-                key,
-                cells,
-                shape,
-                left,
-            });
-        }
-        index
-    }
-
-    fn insert(&mut self, slot: Slot) {
-        let mut at = self.home(slot.shape, &slot.key);
-        // Half of the slots stay empty.
-        while self.slots[at].shape != NO_SHAPE {
-            at = (at + 1) & (self.slots.len() - 1);
-        }
-        self.slots[at] = slot;
+        let mut slots = Vec::new();
+        let mut keys = Vec::new();
+        let tables = shapes.iter().zip(0u32..).map(|(entries, number)| {
+            let found = merged(entries, left);
+            keys.extend(found.keys().map(|key| (number, *key)));
+            let mut shape = table(entries[0].0.key.mask, found, &mut slots);
+            shape.cells = entries.iter().fold(0, |all, (_, cell)| all | 1 << cell);
+            shape
+        });
+        group.shapes = tables.collect();
+        group.filters = Filter::all(class, group.shapes.iter().map(|shape| shape.mask), &keys);
+        group.slots = slots.into();
+        group.cells = group.shapes.iter().fold(0, |all, shape| all | shape.cells);
+        group
     }
 
     #[inline(always)]
-    fn home(&self, shape: u32, key: &Key) -> usize {
-        let mixed = key[0] ^ u64::from(shape) << 56;
-        let once = (mixed.wrapping_mul(MULTIPLIER) ^ key[1]).wrapping_mul(MULTIPLIER);
-        let twice = (once ^ once >> 32 ^ key[2]).wrapping_mul(MULTIPLIER);
-        ((twice ^ twice >> 29).wrapping_mul(MULTIPLIER) >> self.shift) as usize
-    }
-
-    /// Adds, for each packet, the cells that want it.
-    pub(super) fn classify(&self, packets: &Packets<'_>, cells: &mut [u64]) {
-        match self.class {
-            Class::Layer => {
-                for (i, cells) in cells.iter_mut().enumerate() {
-                    let Some(stack) = packets.stacks.get(i) else {
-                        break;
-                    };
-                    let fields = key::fields(&packets.headers[i]);
-                    for layer in stack.layers() {
-                        *cells |= self.look_up(&key::layer(layer, fields), packets, i);
-                    }
-                }
-            }
-            class => {
-                for (i, cells) in cells.iter_mut().enumerate() {
-                    if let Some(key) = key::of_packet(class, &packets.headers[i], packets.frames[i])
-                    {
-                        *cells |= self.look_up(&key, packets, i);
-                    }
-                }
-            }
+    fn classify(&self, keys: &Keys, answer: &mut Answer<'_>) {
+        let mut shapes = [self.asked_shapes(answer.asked()); BURST];
+        if shapes[0] == 0 {
+            return;
         }
-    }
-
-    #[inline(always)]
-    fn look_up(&self, key: &Key, packets: &Packets<'_>, i: usize) -> u64 {
-        let mut shapes = self.all_shapes;
         for filter in &self.filters {
-            shapes &= filter.shapes[filter.place(key)];
+            filter.narrow(keys, &mut shapes);
         }
-        let mut cells = 0;
-        while shapes != 0 {
-            let shape = shapes.trailing_zeros();
-            shapes &= shapes - 1;
-            let mask = &self.shapes[shape as usize];
-            let masked = [key[0] & mask[0], key[1] & mask[1], key[2] & mask[2]];
-            let mut at = self.home(shape, &masked);
-            loop {
-                let slot = &self.slots[at];
-                if slot.shape == shape && slot.key == masked {
-                    cells |= slot.cells;
-                    if slot.left != NOTHING_LEFT {
-                        cells |= self.ask(slot.left, cells, packets, i);
-                    }
-                    break;
-                }
-                if slot.shape == NO_SHAPE {
-                    break;
-                }
-                at = (at + 1) & (self.slots.len() - 1);
+        let mut some = [0u8; BURST];
+        let mut count = 0;
+        for (at, shapes) in (0..keys.count as u8).zip(&shapes) {
+            some[count] = at;
+            count += usize::from(*shapes != 0);
+        }
+        while count > 0 {
+            let mut more = 0;
+            for i in 0..count {
+                let at = usize::from(some[i]) % BURST;
+                let shape = shapes[at].trailing_zeros() as usize;
+                shapes[at] &= shapes[at].wrapping_sub(1);
+                some[more] = at as u8;
+                more += usize::from(shapes[at] != 0);
+                let key = keys.words.each_ref().map(|column| column[at]);
+                self.look_up(shape, key, keys.packets[at], answer);
             }
+            count = more;
         }
-        cells
     }
 
-    #[inline(never)]
-    fn ask(&self, first: u32, have: u64, packets: &Packets<'_>, i: usize) -> u64 {
-        let mut cells = 0;
-        let mut at = first;
-        while let Some(left) = self.left.get(at as usize) {
-            if left.cells & !(have | cells) != 0 && left.node.select(1 << i, packets) != 0 {
-                cells |= left.cells;
-            }
-            at = left.next;
-        }
-        cells
-    }
-}
-
-const EMPTY: Slot = Slot {
-    key: [0; 3],
-    cells: 0,
-    shape: NO_SHAPE,
-    left: NOTHING_LEFT,
-};
-
-impl Filter {
+    /// Shapes that have an entry of any cell that is asked for.
     #[inline(always)]
-    fn place(&self, key: &Key) -> usize {
-        ((key[self.word] & self.mask).wrapping_mul(MULTIPLIER) >> self.shift) as usize
+    fn asked_shapes(&self, asked: u64) -> Shapes {
+        if self.cells & !asked == 0 {
+            return Shapes::MAX >> (SHAPES - self.shapes.len());
+        }
+        let shapes = self.shapes.iter().enumerate();
+        shapes.fold(0, |all, (number, shape)| {
+            all | Shapes::from(shape.cells & asked != 0) << number
+        })
     }
-}
 
-/// Fields that tell packets apart, for each class: groups, the finest mask of each first.
-fn candidates(class: Class) -> Vec<Vec<(usize, u64)>> {
-    let prefixes = |word: usize, shift: u32| {
-        [0xffff_ffff_u64, 0xffff_ff00, 0xffff_0000, 0xff00_0000]
-            .map(|mask| (word, mask << shift))
-            .to_vec()
-    };
-    let fields = class.fields_at();
-    let ports = [key::SRC_PORT, key::DST_PORT].map(|at| vec![(fields, 0xffff << at)]);
-    let mut groups = match class {
-        Class::V4 => vec![prefixes(0, 32), prefixes(0, 0)],
-        Class::V6(_) => vec![
-            vec![(0, u64::MAX), (0, u64::MAX << 16), (0, u64::MAX << 32)],
-            vec![(1, u64::MAX)],
-        ],
-        Class::Mac(_) | Class::Layer => vec![vec![(0, u64::MAX >> 16)]],
-    };
-    groups.extend(ports);
-    groups
-}
-
-fn filters<'a>(
-    class: Class,
-    shapes: &[Key],
-    keys: impl Iterator<Item = &'a (u32, Key)> + Clone,
-) -> Box<[Filter]> {
-    let places = (keys.clone().count() * 4)
-        .next_power_of_two()
-        .clamp(256, 4_096);
-    let mut all: Vec<(Filter, u64)> = Vec::new();
-    for (shape, mask) in shapes.iter().enumerate() {
-        for group in candidates(class) {
-            let Some((word, field)) = group
-                .into_iter()
-                .find(|(word, field)| mask[*word] & field == *field)
-            else {
-                continue;
-            };
-            match all
-                .iter_mut()
-                .find(|(filter, _)| (filter.word, filter.mask) == (word, field))
-            {
-                Some((_, users)) => *users |= 1 << shape,
-                None => all.push((
-                    Filter {
-                        word,
-                        mask: field,
-                        shift: 64 - places.trailing_zeros(),
-                        shapes: [].into(),
-                    },
-                    1 << shape,
-                )),
+    #[inline(always)]
+    fn look_up(&self, shape: usize, key: Key, packet: u8, answer: &mut Answer<'_>) {
+        let Some(shape) = self.shapes.get(shape) else {
+            return;
+        };
+        let fields = key[FIELDS];
+        let key = masked(key, shape.mask);
+        let mut at = shape.home(&key);
+        while let Some(slot) = self.slots.get(at as usize) {
+            if same(&slot.key, &key) {
+                answer.add(slot.cells, slot.left, packet, fields);
+                break;
             }
+            at = slot.next;
         }
     }
-    let filled = all.into_iter().map(|(mut filter, users)| {
-        // A shape without this field is never ruled out by it.
-        let mut table = vec![!users; places];
-        for (shape, key) in keys.clone() {
-            table[filter.place(key)] |= 1 << shape & users;
+}
+
+impl Shape {
+    #[inline(always)]
+    fn home(&self, key: &Key) -> u32 {
+        let sum = key[0]
+            .wrapping_mul(self.multipliers[0])
+            .wrapping_add(key[1].wrapping_mul(self.multipliers[1]))
+            .wrapping_add(key[2].wrapping_mul(self.multipliers[2]));
+        self.first + (sum >> self.shift) as u32
+    }
+}
+
+#[inline(always)]
+fn masked(key: Key, mask: Key) -> Key {
+    [key[0] & mask[0], key[1] & mask[1], key[2] & mask[2]]
+}
+
+/// Without a branch on each word.
+#[inline(always)]
+fn same(one: &Key, other: &Key) -> bool {
+    (one[0] ^ other[0]) | (one[1] ^ other[1]) | (one[2] ^ other[2]) == 0
+}
+
+/// The entries of one shape, those with the same key as one: its cells, and the first that asks more.
+fn merged(entries: &[Entry], left: &mut Vec<Left>) -> HashMap<Key, (u64, u32)> {
+    let mut found = HashMap::new();
+    for (keyed, cell) in entries {
+        let (cells, first) = found.entry(keyed.key.value).or_insert((0, NOTHING_LEFT));
+        if keyed.left.is_empty() {
+            *cells |= 1 << cell;
+        } else {
+            *first = Left::push(left, &keyed.left, *cell, *first);
         }
-        filter.shapes = table.into();
-        filter
-    });
-    filled.collect()
+    }
+    found
+}
+
+/// Appends the table of a shape: at least two slots for each entry, and behind them those that found theirs taken.
+fn table(mask: Key, found: HashMap<Key, (u64, u32)>, slots: &mut Vec<Slot>) -> Shape {
+    let places = (found.len() * 2).next_power_of_two();
+    let shape_of = |number: u32| Shape {
+        mask,
+        multipliers: MULTIPLIERS.map(|one| one.rotate_left(number * 7) | 1),
+        first: slots.len() as u32,
+        shift: 64 - places.trailing_zeros(),
+        cells: 0,
+    };
+    let mut homes = HashSet::new();
+    let (mut shape, mut most) = (shape_of(0), 0);
+    for tried in (0..TRIES).map(shape_of) {
+        homes.clear();
+        homes.extend(found.keys().map(|key| tried.home(key)));
+        if homes.len() > most {
+            (shape, most) = (tried, homes.len());
+        }
+        if most == found.len() {
+            break;
+        }
+    }
+    slots.resize(slots.len() + places, EMPTY);
+    for (key, (cells, left)) in found {
+        let home = shape.home(&key) as usize;
+        let slot = Slot {
+            key,
+            cells,
+            left,
+            next: NO_SLOT,
+        };
+        if slots[home].cells == 0 && slots[home].left == NOTHING_LEFT {
+            slots[home] = slot;
+        } else {
+            let next = slots[home].next;
+            slots[home].next = slots.len() as u32;
+            slots.push(Slot { next, ..slot });
+        }
+    }
+    shape
 }

@@ -2,110 +2,170 @@
 //! each with a mask, is one masked comparison.
 //!
 //! ```text
-//! addresses: source IPv4 (32) | destination IPv4 (32)                 ARP's addresses, where it is ARP
-//! fields:    EtherType (16) | IP protocol (8) | source port (16) | destination port (16) | flags (8)
+//! FIELDS:  EtherType (16) | IP protocol (9) | source port (17) | destination port (17) | flags (3) | IP version (2)
+//! OWN:     source IPv4 (32) | destination IPv4 (32), of ARP where it is ARP      Class::V4
+//!          an IPv6 address, half of it; OWN_LOW is the other                     Class::V6
+//!          a MAC address                                                         Class::Mac
+//!          kind and id of a layer                                                Class::Layer
 //! ```
+//!
+//! What a packet lacks, protocol or ports, is −1 in its headers: here all ones, one bit wider than any that it may have.
 
-use mvmp_wire::packet::{Headers, LayerKind, StackLayer};
+use mvmp_wire::packet::{Headers, LayerKind};
 
+use crate::rule::packets::Packets;
 use crate::rule::test::{self, Side};
 
-/// Words of a key; which fields they hold is the class's.
+/// The words of a key.
 pub(super) type Key = [u64; 3];
+pub(super) const FIELDS: usize = 0;
+pub(super) const OWN: usize = 1;
+pub(super) const OWN_LOW: usize = 2;
 
-/// What the fields of a key are.
+/// What the own words of a key are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    /// Addresses, fields.
     V4,
-    /// An IPv6 address in two words, fields.
     V6(Side),
-    /// A MAC address, fields.
     Mac(Side),
-    /// A layer of the stack with its id, fields; a packet has one such key for each of its layers.
+    /// A packet has one such key for each of its layers.
     Layer,
 }
 
-/// Where in the word `fields` they begin.
+/// Where in the word `FIELDS` they begin.
 pub(super) const ETHER_TYPE: u32 = 48;
-pub(super) const PROTOCOL: u32 = 40;
-pub(super) const SRC_PORT: u32 = 24;
-pub(super) const DST_PORT: u32 = 8;
+pub(super) const PROTOCOL: u32 = 39;
+pub(super) const SRC_PORT: u32 = 22;
+pub(super) const DST_PORT: u32 = 5;
 
-pub(super) const IS_V4: u64 = 1;
-pub(super) const IS_ARP: u64 = 1 << 1;
-pub(super) const IS_V6: u64 = 1 << 2;
-pub(super) const HAS_PORTS: u64 = 1 << 3;
+pub(super) const PROTOCOL_MASK: u64 = 0x1ff;
+/// Of a port that may be none.
+pub(super) const PORT_MASK: u64 = 0x1_ffff;
 pub(super) const IS_FRAGMENT: u64 = 1 << 4;
-pub(super) const HAS_PROTOCOL: u64 = 1 << 5;
 /// IPv4's addresses, or ARP's.
-pub(super) const HAS_V4: u64 = 1 << 6;
+pub(super) const HAS_V4: u64 = 1 << 3;
+pub(super) const IS_ARP: u64 = 1 << 2;
+pub(super) const VERSION_MASK: u64 = 3;
+pub(super) const IS_V4: u64 = 2;
+pub(super) const IS_V6: u64 = 3;
 
-impl Class {
-    /// The word of the key that `fields` is.
-    pub(super) const fn fields_at(self) -> usize {
-        match self {
-            Self::V6(_) => 2,
-            _ => 1,
+const IN_ORDER: [u8; BURST] = {
+    let mut all = [0; BURST];
+    let mut at = 0;
+    while at < BURST {
+        all[at] = at as u8;
+        at += 1;
+    }
+    all
+};
+
+/// The most packets of a burst.
+pub(super) const BURST: usize = 64;
+
+/// The keys of one class, a column for each word, and the packet of each.
+pub(super) struct Keys {
+    pub(super) words: [[u64; BURST]; 3],
+    pub(super) packets: [u8; BURST],
+    pub(super) count: usize,
+    /// Any of them is of IPv6.
+    some_v6: bool,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self {
+            words: [[0; BURST]; 3],
+            packets: [0; BURST],
+            count: 0,
+            some_v6: false,
         }
     }
 }
 
-/// The key of a packet; `None` if it has no such fields. `Class::Layer` goes by [`layer`].
-#[inline(always)]
-pub(super) fn of_packet(class: Class, headers: &Headers, frame: &[u8]) -> Option<Key> {
-    match class {
-        Class::V4 => Some(v4(headers, frame)),
-        Class::V6(side) => {
-            let address = test::address6(headers, frame, side)?;
-            Some([(address >> 64) as u64, address as u64, fields(headers)])
+impl Keys {
+    /// Makes these those of [`Class::V4`], which all packets have.
+    #[inline(always)]
+    pub(super) fn gather(&mut self, packets: &Packets<'_>) {
+        self.packets = IN_ORDER;
+        self.count = packets.headers.len().min(BURST);
+        let [fields_of, addresses_of, _] = &mut self.words;
+        let (mut any, mut every) = (0, u64::MAX);
+        let columns = fields_of.iter_mut().zip(addresses_of);
+        for ((fields, addresses), headers) in columns.zip(packets.headers) {
+            *fields = self::fields(headers);
+            *addresses = u64::from(headers.src) << 32 | u64::from(headers.dst);
+            any |= *fields;
+            every &= *fields;
         }
-        Class::Mac(side) => {
-            let mac = test::mac_of(headers, frame, side)?;
-            Some([mac_word(mac), fields(headers), 0])
+        // Both versions have one bit, and one has the other.
+        self.some_v6 = any & (IS_V6 & !IS_V4) != 0;
+        if every & IS_V6 & IS_V4 == 0 {
+            self.look_for_arp(packets);
         }
-        Class::Layer => None,
+    }
+
+    fn look_for_arp(&mut self, packets: &Packets<'_>) {
+        for at in 0..self.count {
+            let (headers, frame) = (&packets.headers[at], packets.frames[at]);
+            let address = |side| test::arp_address(headers.link, frame, side).map(u64::from);
+            if headers.ip_version != 4
+                && headers.ether_type == test::ETHER_ARP
+                && let (Some(src), Some(dst)) = (address(Side::Src), address(Side::Dst))
+            {
+                self.words[FIELDS][at] |= HAS_V4 | IS_ARP;
+                self.words[OWN][at] = src << 32 | dst;
+            }
+        }
+    }
+
+    /// Those of another class, of the same packets; of layers those `deep` down.
+    pub(super) fn of(&self, class: Class, packets: &Packets<'_>, deep: usize) -> Option<Self> {
+        if matches!(class, Class::V6(_)) && !self.some_v6 {
+            return None;
+        }
+        let mut keys = Self::default();
+        let theirs = self
+            .packets
+            .iter()
+            .zip(&self.words[FIELDS])
+            .take(self.count);
+        for (packet, fields) in theirs {
+            let i = usize::from(*packet);
+            let own = match class {
+                Class::V4 => None,
+                Class::V6(_) if fields & VERSION_MASK != IS_V6 => None,
+                Class::V6(side) => test::address6(&packets.headers[i], packets.frames[i], side)
+                    .map(|address| [(address >> 64) as u64, address as u64]),
+                Class::Mac(side) => test::mac_of(&packets.headers[i], packets.frames[i], side)
+                    .map(|mac| [mac_word(mac), 0]),
+                Class::Layer => packets
+                    .stacks
+                    .get(i)
+                    .and_then(|stack| stack.layers().get(deep))
+                    .map(|layer| [layer_word(layer.kind, layer.id), 0]),
+            };
+            if let Some([own, low]) = own {
+                keys.words[FIELDS][keys.count] = *fields;
+                keys.words[OWN][keys.count] = own;
+                keys.words[OWN_LOW][keys.count] = low;
+                keys.packets[keys.count] = *packet;
+                keys.count += 1;
+            }
+        }
+        (keys.count > 0).then_some(keys)
     }
 }
 
 #[inline(always)]
-fn v4(headers: &Headers, frame: &[u8]) -> Key {
-    let mut fields = fields(headers);
-    let mut addresses = u64::from(headers.src) << 32 | u64::from(headers.dst);
-    if headers.ip_version == 4 {
-        fields |= HAS_V4;
-    } else if headers.ether_type == test::ETHER_ARP
-        && let (Some(src), Some(dst)) = (
-            test::arp_address(headers.link, frame, Side::Src),
-            test::arp_address(headers.link, frame, Side::Dst),
-        )
-    {
-        addresses = u64::from(src) << 32 | u64::from(dst);
-        fields |= HAS_V4 | IS_ARP;
-    }
-    [addresses, fields, 0]
-}
-
-#[inline(always)]
-pub(super) fn fields(headers: &Headers) -> u64 {
-    let mut fields = u64::from(headers.ether_type) << ETHER_TYPE;
-    if headers.protocol >= 0 {
-        fields |= u64::from(headers.protocol as u8) << PROTOCOL | HAS_PROTOCOL;
-    }
-    if headers.src_port >= 0 {
-        fields |= u64::from(headers.src_port as u16) << SRC_PORT
-            | u64::from(headers.dst_port as u16) << DST_PORT
-            | HAS_PORTS;
-    }
-    fields
-        | (u64::from(headers.ip_version == 4) * IS_V4)
-        | (u64::from(headers.ip_version == 6) * IS_V6)
-        | (u64::from(headers.fragment) * IS_FRAGMENT)
-}
-
-#[inline(always)]
-pub(super) fn layer(layer: &StackLayer, fields: u64) -> Key {
-    [layer_word(layer.kind, layer.id), fields, 0]
+fn fields(headers: &Headers) -> u64 {
+    let flags = u64::from(headers.fragment) * IS_FRAGMENT
+        + u64::from(headers.ip_version == 4) * HAS_V4
+        + (u64::from(headers.ip_version >> 1) & VERSION_MASK);
+    u64::from(headers.ether_type) << ETHER_TYPE
+        | (headers.protocol as u64 & PROTOCOL_MASK) << PROTOCOL
+        | (headers.src_port as u64 & PORT_MASK) << SRC_PORT
+        | (headers.dst_port as u64 & PORT_MASK) << DST_PORT
+        | flags
 }
 
 pub(super) fn layer_word(kind: LayerKind, id: u32) -> u64 {

@@ -5,25 +5,36 @@
 //!                                └─ the others ─▶ one Node per cell, asked of the whole burst
 //! ```
 //!
+//! `conjunction` and `terms` make the keys of rules, `key` those of packets; `index` and `filter` bring
+//! them together; `answer` and `range` ask what a key leaves to be asked.
+//!
 //! A few rules are asked one by one, which is faster than any index ([`PARTS_MIN`]).
 
+mod answer;
 mod conjunction;
+mod filter;
 mod index;
 mod key;
+mod range;
+mod terms;
 
+use mvmp_wire::packet::DEPTH_MAX;
+
+use self::answer::{Answer, Left};
 use self::conjunction::{keyed, parts_of};
-use self::index::{Entry, Index, SHAPES_MAX};
-use self::key::{Class, Key};
+use self::index::{Entry, Index};
+use self::key::{Class, Key, Keys};
 use super::Rule;
 use super::compile;
 use super::matcher::Node;
 use super::packets::{Needs, Packets};
-use super::test::Side;
 
 /// Cells that one classifier tells apart: one bit each.
 pub const CELLS_MAX: usize = 64;
 /// With fewer alternatives than these there is no index.
-const PARTS_MIN: usize = 12;
+const PARTS_MIN: usize = 8;
+/// Masks of one class; what has others is asked one by one.
+const SHAPES_MAX: usize = 64;
 /// An index has at most this many entries; parts beyond are asked one by one.
 const ENTRIES_MAX: usize = 1 << 18;
 
@@ -35,6 +46,8 @@ pub struct Classifier {
     /// What is asked one by one: a cell and (a part of) its rule.
     nodes: Box<[(u32, Node)]>,
     indexes: Box<[Index]>,
+    /// What the indexes leave to be asked.
+    left: Box<[Left]>,
     needs: Needs,
 }
 
@@ -64,14 +77,16 @@ impl Classifier {
             }
         }
         let few = classes.entries < PARTS_MIN;
+        let (indexes, left) = if few {
+            (Box::default(), Box::default())
+        } else {
+            classes.indexes()
+        };
         Self {
             always,
             nodes: if few { whole } else { rest }.into(),
-            indexes: if few {
-                Box::default()
-            } else {
-                classes.indexes()
-            },
+            indexes,
+            left,
             needs,
         }
     }
@@ -86,30 +101,49 @@ impl Classifier {
     /// `packets.stacks` must be there if [`Self::needs`] says so.
     #[inline]
     pub fn classify(&self, packets: &Packets<'_>, wanted: &mut [u64; 64]) {
+        self.classify_for(packets, u64::MAX, wanted);
+    }
+
+    /// As [`Self::classify`], but only for the cells whose bit is set in `asked`; the others want nothing.
+    #[inline]
+    pub fn classify_for(&self, packets: &Packets<'_>, asked: u64, wanted: &mut [u64; 64]) {
         wanted.fill(0);
         let count = packets.count();
         if count == 0 {
             return;
         }
         let (packets, all) = (packets.first(count), u64::MAX >> (64 - count));
-        for cell in bits(self.always) {
+        for cell in bits(self.always & asked) {
             wanted[cell] = all;
         }
         for (cell, node) in &self.nodes {
-            wanted[*cell as usize] |= node.select(all, &packets);
-        }
-        if self.indexes.is_empty() {
-            return;
-        }
-        let mut cells = [0; 64];
-        for index in &self.indexes {
-            index.classify(&packets, &mut cells[..count]);
-        }
-        for (at, cells) in cells[..count].iter().enumerate() {
-            for cell in bits(*cells) {
-                wanted[cell] |= 1 << at;
+            if asked >> cell & 1 == 1 {
+                wanted[*cell as usize] |= node.select(all, &packets);
             }
         }
+        if !self.indexes.is_empty() {
+            self.look_up(&packets, asked, wanted);
+        }
+    }
+
+    fn look_up(&self, packets: &Packets<'_>, asked: u64, wanted: &mut [u64; 64]) {
+        let mut answer = Answer::new(packets, &self.left, asked, wanted);
+        let mut all = Keys::default();
+        all.gather(packets);
+        for index in &self.indexes {
+            let depths = match index.class {
+                Class::V4 => {
+                    index.classify(&all, &mut answer);
+                    continue;
+                }
+                Class::Layer => 0..DEPTH_MAX,
+                Class::V6(_) | Class::Mac(_) => 0..1,
+            };
+            for keys in depths.map_while(|deep| all.of(index.class, packets, deep)) {
+                index.classify(&keys, &mut answer);
+            }
+        }
+        answer.finish();
     }
 }
 
@@ -145,7 +179,7 @@ impl Classes {
         if !room
             || !alternatives
                 .iter()
-                .all(|one| self.has_room(one.class, one.mask))
+                .all(|one| self.has_room(one.class, one.key.mask))
         {
             return false;
         }
@@ -176,22 +210,15 @@ impl Classes {
         room
     }
 
-    fn indexes(self) -> Box<[Index]> {
+    fn indexes(self) -> (Box<[Index]>, Box<[Left]>) {
+        let mut left = Vec::new();
         let with_entries = self
             .classes
             .into_iter()
             .filter(|(_, _, entries)| !entries.is_empty());
-        with_entries
-            .map(|(class, _, entries)| Index::new(class, entries))
-            .collect()
-    }
-}
-
-impl Side {
-    fn direction(self) -> super::Direction {
-        match self {
-            Self::Src => super::Direction::Src,
-            Self::Dst => super::Direction::Dst,
-        }
+        let indexes = with_entries
+            .map(|(class, _, entries)| Index::new(class, entries, &mut left))
+            .collect();
+        (indexes, left.into())
     }
 }

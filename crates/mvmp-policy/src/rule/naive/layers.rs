@@ -334,8 +334,10 @@ impl Walk<'_> {
         match inner {
             _ if !noted => {}
             0x6558 => self.ethernet(behind, end),
+            // Type I has no header of its own: it is there if a frame is.
             0x88be if sequence == 0 => {
-                if self.named(LayerWord::Erspan, behind, end, None) {
+                let is_there = self.bytes(behind, end, 14).is_some();
+                if is_there && self.named(LayerWord::Erspan, behind, end, None) {
                     self.ethernet(behind, end);
                 }
             }
