@@ -1,17 +1,19 @@
 //! Any bytes are walked within their bounds; each view is part of the frame and begins with what
-//! it says; jumping again over what was delivered delivers it.
+//! it says; the headers of the last level are those that parsing it yields.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use mvmp_wire::packet::{
-    DEPTH_MAX, LayerKind, LayerSet, Link, Stack, TunnelPorts, parse, walk_stack,
+    DEPTH_MAX, Headers, LayerKind, LayerSet, Link, Stack, TunnelPorts, parse, walk_on,
 };
 
 fuzz_target!(|frame: &[u8]| {
     let ports = TunnelPorts::default();
-    let mut stack = Stack::default();
+    let (mut stack, mut inner) = (Stack::default(), Headers::default());
     for link in [Link::Ethernet, Link::Ipv4, Link::Ipv6] {
-        walk_stack(frame, link, &ports, &mut stack);
+        walk_on(frame, &parse(frame, link), &ports, &mut stack, &mut inner);
+        let level = stack.level();
+        assert_eq!(inner, parse(level.of(frame), level.link));
         let layers = stack.layers();
         assert!(layers.len() <= DEPTH_MAX);
         assert!(layers.is_sorted_by_key(|layer| layer.offset));

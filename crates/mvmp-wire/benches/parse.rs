@@ -5,7 +5,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use etherparse::PacketBuilder;
 use mvmp_wire::packet::{
-    Headers, LayerSet, Link, Stack, TunnelPorts, parse, parse_into, walk_stack,
+    Headers, LayerSet, Link, Stack, TunnelPorts, parse, parse_into, walk_on, walk_stack,
 };
 
 const BURST: u64 = 32;
@@ -130,20 +130,30 @@ fn qinq(flow: u8) -> Vec<u8> {
     frame
 }
 
-fn walking(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("walk_stack");
-    group.throughput(Throughput::Elements(BURST));
-    let ports = TunnelPorts::default();
-    let mut stacks = [Stack::default(); BURST as usize];
-    let shapes: [(&str, Vec<Vec<u8>>); 6] = [
+fn vlan_vxlan(flow: u8) -> Vec<u8> {
+    let mut frame = vxlan(flow);
+    frame.splice(12..12, [0x81, 0, 0, 42]);
+    frame
+}
+
+fn shapes() -> [(&'static str, Vec<Vec<u8>>); 7] {
+    [
         ("udp4", burst(udp4)),
         ("tcp4", burst(tcp4)),
         ("tcp6", burst(tcp6)),
         ("qinq", burst(qinq)),
         ("vxlan", burst(vxlan)),
+        ("vlan vxlan", burst(vlan_vxlan)),
         ("gre", burst(gre)),
-    ];
-    for (name, frames) in &shapes {
+    ]
+}
+
+fn walking(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("walk_stack");
+    group.throughput(Throughput::Elements(BURST));
+    let ports = TunnelPorts::default();
+    let mut stacks = [Stack::default(); BURST as usize];
+    for (name, frames) in &shapes() {
         group.bench_function(*name, |bencher| {
             bencher.iter(|| {
                 for (frame, stack) in black_box(frames).iter().zip(&mut stacks) {
@@ -163,5 +173,40 @@ fn walking(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, parsing, walking);
+/// As a worker does it, for a policy that jumps over VXLAN and GRE: outer headers, stack, what is
+/// delivered, and the headers of that.
+fn jumping(criterion: &mut Criterion) {
+    const BURST: usize = self::BURST as usize;
+    let mut group = criterion.benchmark_group("outer headers, walk, view, inner headers");
+    group.throughput(Throughput::Elements(BURST as u64));
+    let ports = TunnelPorts::default();
+    let jump = LayerSet::VXLAN.union(LayerSet::GRE);
+    let mut headers = [Headers::default(); BURST];
+    let (mut stacks, mut inner) = ([Stack::default(); BURST], [Headers::default(); BURST]);
+    let mut views = [Stack::default().level(); BURST];
+    for (name, frames) in &shapes() {
+        group.bench_function(*name, |bencher| {
+            bencher.iter(|| {
+                for (frame, headers) in black_box(frames).iter().zip(&mut headers) {
+                    parse_into(frame, Link::Ethernet, headers);
+                }
+                for (at, frame) in black_box(frames).iter().enumerate() {
+                    let (stack, inner) = (&mut stacks[at], &mut inner[at]);
+                    walk_on(frame, &headers[at], &ports, stack, inner);
+                }
+                for (at, frame) in black_box(frames).iter().enumerate() {
+                    let view = stacks[at].view(jump);
+                    views[at] = view;
+                    if !stacks[at].shows_level(jump) {
+                        parse_into(view.of(frame), view.link, &mut inner[at]);
+                    }
+                }
+                black_box((&mut inner, &mut views));
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, parsing, walking, jumping);
 criterion_main!(benches);

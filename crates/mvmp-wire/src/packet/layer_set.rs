@@ -64,6 +64,11 @@ impl LayerSet {
         Self(self.0 | other.0)
     }
 
+    /// What is in it but not in `other`.
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether all of `other` is in it.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -1,11 +1,12 @@
 //! Packet headers: what one pass over a frame finds.
 //!
-//! The platform parses each frame once, at reception ([`parse`]); policies are matched on the
+//! The platform parses each frame once, at reception ([`parse_into`]); policies are matched on the
 //! [`Headers`] that come out, and the layer offsets travel to the NFs in the record. Where a
-//! policy asks for tunnels, [`walk_stack`] notes every layer of the frame, and the [`Stack`] says
-//! where to deliver it from. Nothing here reads past the frame, whatever its length fields claim,
-//! and nothing panics.
+//! policy asks for tunnels, [`walk_on`] goes on from there and notes every layer of the frame; the
+//! [`Stack`] says where to deliver it from, and the headers of what is in a tunnel come along.
+//! Nothing here reads past the frame, whatever its length fields claim, and nothing panics.
 
+mod common;
 pub mod encap;
 mod fragment;
 mod hash;
@@ -24,12 +25,13 @@ mod tests;
 mod transport;
 mod tunnel;
 mod tunnel_ports;
+mod usual;
 
 pub use fragment::FragmentOf;
 pub use layer_set::LayerSet;
 pub use parse::{parse, parse_into};
 pub use stack::{DEPTH_MAX, NO_ID, Stack, StackLayer, Stop, View};
-pub use tunnel::walk_stack;
+pub use tunnel::{walk_on, walk_stack};
 pub use tunnel_ports::TunnelPorts;
 
 /// What the first byte of a frame belongs to. The values are those of the `link` column.
@@ -103,6 +105,7 @@ pub enum LayerKind {
 
 impl LayerKind {
     /// The kind with this number; an unknown number is [`LayerKind::None`].
+    #[inline(always)]
     pub const fn from_bits(bits: u8) -> Self {
         match bits {
             1 => Self::Ethernet,
@@ -143,11 +146,13 @@ impl Layer {
     }
 
     /// What it is.
+    #[inline(always)]
     pub const fn kind(self) -> LayerKind {
         LayerKind::from_bits((self.0 >> 11) as u8)
     }
 
     /// Where its header begins, in bytes from the first byte of the frame.
+    #[inline(always)]
     pub const fn offset(self) -> u16 {
         self.0 & Self::MAX_OFFSET
     }

@@ -1,18 +1,16 @@
 //! From bytes to [`Headers`]: link layer, tags, and the fast path.
 //!
-//! The worker calls [`parse`] once per frame at reception, so the shape that nearly all traffic
-//! has (Ethernet, IPv4 without options, unfragmented TCP or UDP) is read from one fixed-size
-//! array after a single length check. All else takes the walk over the layers below and in
-//! [`super::network`] and [`super::transport`].
+//! The worker calls [`parse_into`] once per frame at reception, and once for what is in a tunnel, so
+//! the shapes that nearly all traffic has are read at fixed places ([`super::common`]). All else
+//! takes the walk over the layers below and in [`super::network`] and [`super::transport`].
 //!
 //! Invariants: no byte outside of `frame` is read, no input panics, and the fast path says of a
 //! frame exactly what the walk says (a property test holds the two against each other).
 //! A header that is cut short yields the fields that are there; only headers whose fixed part is
 //! whole become layers, and only whole headers move `payload_offset`.
 
-use super::hash;
+use super::common;
 use super::network::{self, ETHER_IPV4, ETHER_IPV6};
-use super::transport::{self, TCP, UDP};
 use super::{Headers, Layer, LayerKind, Link};
 
 pub(super) const ETHERNET_BYTES: usize = 14;
@@ -33,7 +31,15 @@ pub fn parse(frame: &[u8], link: Link) -> Headers {
 /// because the fast paths write each field once, in place.
 #[inline(always)]
 pub fn parse_into(frame: &[u8], link: Link, headers: &mut Headers) {
-    if !common_case(frame, link, headers) && !opaque(frame, link, headers) {
+    if link != Link::Ethernet || !common::plain_ipv4(frame, headers) {
+        parse_other(frame, link, headers);
+    }
+}
+
+/// All but the most common shape.
+#[inline(never)]
+fn parse_other(frame: &[u8], link: Link, headers: &mut Headers) {
+    if !common::other(frame, link, headers) && !opaque(frame, link, headers) {
         *headers = walk(frame, link);
     }
 }
@@ -66,75 +72,6 @@ fn opaque(frame: &[u8], link: Link, headers: &mut Headers) -> bool {
         payload_offset: ETHERNET_BYTES as u16,
         payload_length: (frame.len().min(usize::from(u16::MAX)) - ETHERNET_BYTES) as u16,
         ..Headers::default()
-    };
-    true
-}
-
-/// Ethernet, IPv4 of 20 bytes, not a fragment, TCP or UDP whole; false, and nothing written, for anything else.
-#[inline(always)]
-fn common_case(frame: &[u8], link: Link, headers: &mut Headers) -> bool {
-    const L3: usize = ETHERNET_BYTES;
-    const L4: usize = ETHERNET_BYTES + 20;
-    if link != Link::Ethernet {
-        return false;
-    }
-    let Some(head) = frame.first_chunk::<54>() else {
-        return false;
-    };
-    let frame_length = frame.len().min(usize::from(u16::MAX));
-    // EtherType, version and header length in one comparison, with the TOS beside them masked out.
-    let opening = u32::from_be_bytes([head[12], head[13], head[14], head[15]]);
-    let fragment = u16::from_be_bytes([head[L3 + 6], head[L3 + 7]]) & network::FRAGMENT_BITS;
-    let protocol = head[L3 + 9];
-    let unusual = ((opening & 0xffff_ff00) ^ 0x0800_4500) | u32::from(fragment);
-    if unusual != 0 || (protocol != TCP && protocol != UDP) {
-        return false;
-    }
-    let total = usize::from(u16::from_be_bytes([head[L3 + 2], head[L3 + 3]]));
-    let end = frame_length.min(ETHERNET_BYTES + total);
-    let (kind, l4_bytes, tcp_flags) = if protocol == TCP {
-        let word = u16::from_be_bytes([head[L4 + 12], head[L4 + 13]]);
-        let bytes = usize::from(word >> 12) * 4;
-        if bytes < 20 {
-            return false;
-        }
-        (LayerKind::Tcp, bytes, word & transport::FLAG_BITS)
-    } else {
-        (LayerKind::Udp, 8, 0)
-    };
-    let payload_offset = L4 + l4_bytes;
-    if end < payload_offset {
-        return false;
-    }
-    let src = u32::from_be_bytes([head[L3 + 12], head[L3 + 13], head[L3 + 14], head[L3 + 15]]);
-    let dst = u32::from_be_bytes([head[L3 + 16], head[L3 + 17], head[L3 + 18], head[L3 + 19]]);
-    let src_port = u16::from_be_bytes([head[L4], head[L4 + 1]]);
-    let dst_port = u16::from_be_bytes([head[L4 + 2], head[L4 + 3]]);
-    *headers = Headers {
-        layers: [
-            Layer::new(LayerKind::Ethernet, 0),
-            Layer::new(LayerKind::Ipv4, L3 as u16),
-            Layer::new(kind, L4 as u16),
-            Layer(0),
-        ],
-        more: false,
-        link: Link::Ethernet,
-        ether_type: ETHER_IPV4,
-        vlan: -1,
-        l3_offset: L3 as u16,
-        l4_offset: L4 as u16,
-        payload_offset: payload_offset as u16,
-        // At most the IP total length, which is a u16 itself.
-        payload_length: (end - payload_offset) as u16,
-        ip_version: 4,
-        fragment: false,
-        tcp_flags,
-        protocol: i16::from(protocol),
-        src_port: i32::from(src_port),
-        dst_port: i32::from(dst_port),
-        src,
-        dst,
-        flow_hash: hash::ipv4(src, dst, protocol, Some((src_port, dst_port))),
     };
     true
 }
@@ -247,5 +184,5 @@ fn arp(walk: &mut Walk, frame: &[u8], offset: usize) {
 /// `N` bytes from `offset` on, if the frame has them.
 #[inline(always)]
 pub(super) fn at<const N: usize>(frame: &[u8], offset: usize) -> Option<&[u8; N]> {
-    frame.get(offset..)?.first_chunk::<N>()
+    frame.get(offset..offset + N)?.first_chunk::<N>()
 }

@@ -1,6 +1,6 @@
 //! The whole stack of headers of a frame, tunnels included, and where a policy delivers it from.
 //!
-//! [`super::parse`] stops at the first transport header; [`walk_stack`](super::walk_stack) goes
+//! [`super::parse`] stops at the first transport header; [`walk_on`](super::walk_on) goes
 //! on into tunnels and notes every layer. A policy that jumps over layers asks the [`Stack`] for
 //! a [`View`]: nothing is copied, the packet merely begins further in.
 //!
@@ -16,7 +16,9 @@
 //! first possible start behind the last layer jumped over, so what is not named but lies between
 //! goes too; a layer with no possible start behind it (ARP behind a tag) is not jumped over.
 
-use super::{LayerKind, LayerSet, Link};
+use super::parse::at;
+use super::usual::Usual;
+use super::{Headers, LayerKind, LayerSet, Link};
 
 /// Layers that a stack can hold; a frame with more is [`Stop::TooDeep`].
 pub const DEPTH_MAX: usize = 24;
@@ -73,45 +75,58 @@ impl View {
 
 /// Every layer of a frame as received, outermost first, down to the innermost transport header.
 ///
-/// Made to be reused: a walk overwrites it, and clears no more than it must.
+/// Made to be reused: a walk overwrites it, and clears no more than it must. A usual frame within
+/// a usual tunnel touches two cache lines.
 #[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
 pub struct Stack {
-    layers: [StackLayer; DEPTH_MAX],
-    /// Where what begins at the layer ends: for IP its own end, else that of the layer around it.
-    ends: [u16; DEPTH_MAX],
-    count: u8,
-    stop: Stop,
-    link: Link,
-    /// The frame's own length.
-    length: u16,
-    /// Bit k: a layer of kind k is there.
-    kinds: u32,
+    /// Bit k: a layer of kind k is there. In two words, because what is written in two sizes stalls
+    /// when it is read again.
+    kinds: [u16; 2],
+    hash: u32,
+    /// Who jumps over all of these, and over nothing in `inside`, sees the last level; others may.
+    needed: LayerSet,
     /// What could be jumped over here at all.
     jumpable: LayerSet,
-    hash: u32,
+    /// What could be jumped over within the last level.
+    inside: LayerSet,
+    /// The words any of which jumps over what is directly before the next layer, if that is a start.
+    behind: LayerSet,
+    /// The frame's own length.
+    length: u16,
+    link: Link,
+    stop: Stop,
+    count: u8,
+    /// Number of the layer that the last level begins with, see [`Self::level`].
+    base: u8,
+    /// Where what begins at the layer ends: for IP its own end, else that of the layer around it.
+    ends: [u16; DEPTH_MAX],
+    layers: [StackLayer; DEPTH_MAX],
 }
+
+const _: () = assert!(std::mem::offset_of!(Stack, layers) + 7 * size_of::<StackLayer>() <= 128);
 
 impl Default for Stack {
     fn default() -> Self {
-        let nothing = StackLayer {
-            kind: LayerKind::None,
-            offset: 0,
-            id: NO_ID,
-        };
         Self {
-            layers: [nothing; DEPTH_MAX],
-            ends: [0; DEPTH_MAX],
-            count: 0,
-            stop: Stop::Whole,
-            link: Link::Ethernet,
-            length: 0,
-            kinds: 0,
-            jumpable: LayerSet::EMPTY,
+            kinds: [0; 2],
             hash: 0,
+            jumpable: LayerSet::EMPTY,
+            needed: LayerSet::EMPTY,
+            inside: LayerSet::EMPTY,
+            behind: LayerSet::EMPTY,
+            length: 0,
+            link: Link::Ethernet,
+            stop: Stop::Whole,
+            count: 0,
+            base: 0,
+            ends: [0; DEPTH_MAX],
+            layers: [NOTHING; DEPTH_MAX],
         }
     }
 }
 
+/// The same layers, of the same frame; how they were found makes no difference.
 impl PartialEq for Stack {
     fn eq(&self, other: &Self) -> bool {
         let count = self.layers().len();
@@ -139,7 +154,7 @@ impl Stack {
     /// Whether a layer of this kind is there.
     #[inline(always)]
     pub fn has(&self, kind: LayerKind) -> bool {
-        self.kinds >> kind as u32 & 1 == 1
+        self.kinds[kind as usize / 16] >> (kind as u32 % 16) & 1 == 1
     }
 
     /// Symmetric hash of addresses, protocol and ports of the innermost IP packet: the `flow_hash`
@@ -152,19 +167,43 @@ impl Stack {
     /// Where the frame is delivered from when these layers are jumped over.
     #[inline(always)]
     pub fn view(&self, jump: LayerSet) -> View {
-        if self.jumpable.intersects(jump) {
+        if self.shows_level(jump) {
+            self.level()
+        } else if self.jumpable.intersects(jump) {
             self.view_within(jump)
         } else {
             self.whole()
         }
     }
 
-    fn view_within(&self, jump: LayerSet) -> View {
+    /// What these jump to is [`Self::level`]. False where it takes [`Self::view`] to tell.
+    #[inline(always)]
+    pub fn shows_level(&self, jump: LayerSet) -> bool {
+        jump.contains(self.needed) && !self.inside.intersects(jump)
+    }
+
+    /// The last level: what begins behind the last layer that can be jumped over and is not a tag
+    /// within a flow, or the whole frame. Most views are this one, and its headers are known.
+    #[inline(always)]
+    pub fn level(&self) -> View {
+        match self.base {
+            0 => self.whole(),
+            base => self.part(usize::from(base)),
+        }
+    }
+
+    /// Whether the last level is the whole frame.
+    #[inline(always)]
+    pub(super) fn is_whole_level(&self) -> bool {
+        self.base == 0
+    }
+
+    /// [`Self::view`], found layer by layer.
+    pub(super) fn view_within(&self, jump: LayerSet) -> View {
         let mut start = None;
         let mut jumped = false;
         let mut outer = LayerKind::None;
-        let layers = self.layers();
-        for (number, layer) in layers.iter().enumerate() {
+        for (number, layer) in self.layers().iter().enumerate() {
             if STARTS >> layer.kind as u32 & 1 == 1 {
                 if is_ip(outer) {
                     if !jump.contains(LayerSet::IPIP) {
@@ -189,13 +228,22 @@ impl Stack {
             }
             outer = layer.kind;
         }
-        match start {
-            None => self.whole(),
-            Some(number) => View {
-                start: layers[number].offset,
-                end: self.ends[number],
-                link: link_of(layers[number].kind),
-            },
+        start.map_or(self.whole(), |number| self.part(number))
+    }
+
+    /// What begins at this layer; nothing if there is none.
+    #[inline(always)]
+    fn part(&self, number: usize) -> View {
+        let Some((layer, end)) = self.layers.get(number).zip(self.ends.get(number)) else {
+            return View {
+                end: 0,
+                ..self.whole()
+            };
+        };
+        View {
+            start: layer.offset,
+            end: *end,
+            link: LINKS[layer.kind as usize],
         }
     }
 
@@ -215,12 +263,37 @@ impl Stack {
     /// Begins a new walk.
     #[inline(always)]
     pub(super) fn begin(&mut self, link: Link, length: usize) {
-        self.count = 0;
-        self.link = link;
-        self.length = length as u16;
-        self.kinds = 0;
-        self.jumpable = LayerSet::EMPTY;
+        self.kinds = [0; 2];
         self.hash = 0;
+        self.jumpable = LayerSet::EMPTY;
+        self.needed = LayerSet::EMPTY;
+        self.inside = LayerSet::EMPTY;
+        self.behind = LayerSet::EMPTY;
+        self.length = length as u16;
+        self.link = link;
+        self.count = 0;
+        self.base = 0;
+    }
+
+    /// The words any of which jumps over what is directly before the next layer, if that is a start.
+    #[inline(always)]
+    pub(super) fn behind(&self) -> LayerSet {
+        self.behind
+    }
+
+    /// Begins a level with the next layer, which is a start.
+    #[inline(always)]
+    pub(super) fn begin_level(&mut self) {
+        self.jumpable = self.jumpable.union(self.behind);
+        self.needed = self.jumpable.without(LayerSet::TAGS).union(self.behind);
+        self.inside = LayerSet::EMPTY;
+        self.base = self.count;
+    }
+
+    /// Whether another layer can be noted.
+    #[inline(always)]
+    pub(super) fn has_room(&self) -> bool {
+        usize::from(self.count) < DEPTH_MAX
     }
 
     /// Notes a layer that begins at `offset`, and where what begins there ends; both below
@@ -233,55 +306,126 @@ impl Stack {
             return false;
         }
         self.set(number, kind, offset, id, end);
+        self.close(number + 1, kind);
+        self.found(names_of(kind));
         true
-    }
-
-    /// Notes layer `number`, which is the next: [`Self::push`] for a number that the compiler knows.
-    #[inline(always)]
-    pub(super) fn set(
-        &mut self,
-        number: usize,
-        kind: LayerKind,
-        offset: usize,
-        id: u32,
-        end: usize,
-    ) {
-        debug_assert_eq!(number, usize::from(self.count));
-        self.layers[number] = StackLayer {
-            kind,
-            offset: offset as u16,
-            id,
-        };
-        self.ends[number] = end as u16;
-        self.count = number as u8 + 1;
-        self.kinds |= 1 << kind as u32;
-        self.jumpable = self.jumpable.union(names_of(kind));
     }
 
     /// As [`Self::push`], for an IPv4 or IPv6 header, which IP may carry directly.
     #[inline(always)]
     #[must_use]
     pub(super) fn push_ip(&mut self, kind: LayerKind, offset: usize, end: usize) -> bool {
-        if is_ip(self.last()) {
-            self.jumpable = self.jumpable.union(LayerSet::IPIP);
+        if self.behind == LayerSet::IPIP {
+            self.found(LayerSet::IPIP);
         }
         self.push(kind, offset, NO_ID, end)
     }
 
-    /// Ends a walk.
+    /// Notes the layers of a usual flow that begins at `at`; `ends` is where Ethernet's frame and
+    /// where the IP packet does. Few stores, which is what a walk costs: a copy, and one for all
+    /// ends. Only a tunnel's header can follow, so `behind` is left as it is.
     #[inline(always)]
-    pub(super) fn finish(&mut self, stop: Stop, hash: u32) {
-        self.stop = stop;
+    #[must_use]
+    pub(super) fn push_usual(&mut self, usual: &Usual, at: usize, ends: (usize, usize)) -> bool {
+        let first = usize::from(self.count);
+        let (Some(layers), Some(four)) = (
+            first_of::<3, _>(&mut self.layers, first),
+            first_of::<4, _>(&mut self.ends, first),
+        ) else {
+            return false;
+        };
+        *layers = usual.layers;
+        if at != 0 {
+            for layer in layers {
+                layer.offset += at as u16;
+            }
+        }
+        let (end, ip_end) = (ends.0 as u64, ends.1 as u64);
+        let word = end | ip_end << 16 | ip_end << 32;
+        *four = [0, 16, 32, 48].map(|shift| (word >> shift) as u16);
+        self.kinds[0] |= usual.kinds;
+        self.count += 3;
+        true
+    }
+
+    /// Notes the layers of any other flow of at most four layers; `packet` is the frame up to where
+    /// the IP packet ends.
+    #[must_use]
+    pub(super) fn push_unusual(
+        &mut self,
+        packet: &[u8],
+        headers: &Headers,
+        at: usize,
+        end: usize,
+    ) -> bool {
+        let first = usize::from(self.count);
+        if first + headers.layers.len() > DEPTH_MAX {
+            return false;
+        }
+        for (layer, number) in headers.layers().zip(first..) {
+            let (kind, offset) = (layer.kind(), at + usize::from(layer.offset()));
+            let (id, end) = match kind {
+                LayerKind::Ethernet => (NO_ID, end),
+                LayerKind::Vlan => (vlan_id(packet, offset), end),
+                _ => (NO_ID, packet.len()),
+            };
+            self.set(number, kind, offset, id, end);
+            self.close(number + 1, kind);
+            self.found(names_of(kind));
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn set(&mut self, number: usize, kind: LayerKind, offset: usize, id: u32, end: usize) {
+        self.layers[number] = StackLayer {
+            kind,
+            offset: offset as u16,
+            id,
+        };
+        self.ends[number] = end as u16;
+        self.kinds[kind as usize / 16] |= 1 << (kind as u32 % 16);
+    }
+
+    /// There are `count` layers now; the last is of this kind.
+    #[inline(always)]
+    fn close(&mut self, count: usize, last: LayerKind) {
+        self.count = count as u8;
+        self.behind = behind(last);
+    }
+
+    /// These words name something here.
+    #[inline(always)]
+    fn found(&mut self, names: LayerSet) {
+        self.jumpable = self.jumpable.union(names);
+        self.inside = self.inside.union(names);
+    }
+
+    /// Notes the hash of the innermost IP packet so far.
+    #[inline(always)]
+    pub(super) fn note_hash(&mut self, hash: u32) {
         self.hash = hash;
     }
 
-    /// The kind of the last layer noted.
+    /// Ends a walk.
     #[inline(always)]
-    fn last(&self) -> LayerKind {
-        self.layers()
-            .last()
-            .map_or(LayerKind::None, |layer| layer.kind)
+    pub(super) fn finish(&mut self, stop: Stop) {
+        self.stop = stop;
     }
+}
+
+const NOTHING: StackLayer = StackLayer {
+    kind: LayerKind::None,
+    offset: 0,
+    id: NO_ID,
+};
+
+fn first_of<const N: usize, T>(all: &mut [T], from: usize) -> Option<&mut [T; N]> {
+    all.get_mut(from..)?.first_chunk_mut()
+}
+
+fn vlan_id(packet: &[u8], offset: usize) -> u32 {
+    at::<2>(packet, offset).map_or(NO_ID, |tci| u32::from(u16::from_be_bytes(*tci) & 0x0fff))
 }
 
 /// Bit k: a view can begin with a layer of kind k.
@@ -299,14 +443,21 @@ const NAMES: [LayerSet; 32] = {
     names
 };
 
-/// What a view that begins with a layer of this kind begins with.
-const fn link_of(kind: LayerKind) -> Link {
+/// The words any of which jumps over what ends with this layer, if a start follows.
+const fn behind(kind: LayerKind) -> LayerSet {
     match kind {
-        LayerKind::Ipv4 => Link::Ipv4,
-        LayerKind::Ipv6 => Link::Ipv6,
-        _ => Link::Ethernet,
+        LayerKind::Ipv4 | LayerKind::Ipv6 => LayerSet::IPIP,
+        kind => names_of(kind),
     }
 }
+
+/// By kind: what a view that begins with a layer begins with.
+const LINKS: [Link; 32] = {
+    let mut links = [Link::Ethernet; 32];
+    links[LayerKind::Ipv4 as usize] = Link::Ipv4;
+    links[LayerKind::Ipv6 as usize] = Link::Ipv6;
+    links
+};
 
 #[inline(always)]
 const fn is_ip(kind: LayerKind) -> bool {

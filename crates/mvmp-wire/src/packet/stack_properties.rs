@@ -84,11 +84,48 @@ fn frames() -> impl Strategy<Value = (Vec<u8>, usize)> {
 
 fn both(frame: &[u8], link: Link) -> Stack {
     let ports = TunnelPorts::default();
-    let (mut stack, mut slow) = (Stack::default(), Stack::default());
-    walk_stack(frame, link, &ports, &mut stack);
+    let (mut stack, mut slow) = (used(), Stack::default());
+    let (outer, mut inner) = (parse(frame, link), Headers::default());
+    walk_on(frame, &outer, &ports, &mut stack, &mut inner);
     walk_slowly(frame, link, &ports, &mut slow);
     assert_eq!(stack, slow, "the fast way says the same");
+    let level = stack.level();
+    assert_eq!(inner, parse(level.of(frame), level.link), "parsed once");
+    if stack.level() == slow.level() {
+        assert_eq!(inner.flow_hash, stack.innermost_hash());
+    }
     stack
+}
+
+/// A stack in which something of everything was left behind by another frame.
+fn used() -> Stack {
+    let mut stack = Stack::default();
+    let user = Nest::new(&[0; 8]).udp(53).ipv4(17).ethernet(0x0800);
+    let frame = user.vxlan(7).udp(4789).ipv6(17).vlan(3, 0x86dd);
+    let frame = frame.ethernet(0x8100).bytes;
+    walk_stack(&frame, Link::Ethernet, &TunnelPorts::default(), &mut stack);
+    stack
+}
+
+/// Headers of another frame are a bug, but must not bring the worker down.
+fn survives(frame: &[u8], other: &[u8]) {
+    let (mut stack, mut inner) = (Stack::default(), Headers::default());
+    for link in [Link::Ethernet, Link::Ipv4, Link::Ipv6] {
+        let outer = parse(other, link);
+        walk_on(
+            frame,
+            &outer,
+            &TunnelPorts::default(),
+            &mut stack,
+            &mut inner,
+        );
+        let mut offsets = stack.layers().iter().map(|layer| layer.offset);
+        assert!(offsets.all(|offset| usize::from(offset) < frame.len()));
+        for word in LayerSet::AUTO.words() {
+            let jump = LayerSet::from_word(word).expect("its own word");
+            assert!(stack.view(jump).of(frame).len() <= frame.len());
+        }
+    }
 }
 
 /// Everything that holds whatever the bytes are.
@@ -112,6 +149,7 @@ fn is_sound(stack: &Stack, frame: &[u8], link: Link) {
             jump.union(LayerSet::from_word(words[bit]).expect("its own word"))
         });
         let view = stack.view(jump);
+        assert_eq!(view, stack.view_within(jump), "the short way says the same");
         assert!(view.start <= view.end && usize::from(view.end) <= frame.len());
         if view.start == 0 {
             assert_eq!((view.link, view.of(frame)), (link, frame));
@@ -156,6 +194,56 @@ fn agrees_with_parse(stack: &Stack, frame: &[u8], link: Link) {
         }
     } else {
         assert_eq!(stack.innermost_hash(), 0);
+    }
+}
+
+#[test]
+fn each_usual_level_is_walked_alike_outside_and_inside() {
+    for (six, tcp) in [(false, false), (false, true), (true, false), (true, true)] {
+        let upper = if tcp {
+            Nest::new(&[
+                0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0, 0, 0, 0, 0, 0, 0, 1,
+            ])
+        } else {
+            Nest::new(&[0; 8]).udp(53)
+        };
+        let protocol = if tcp { 6 } else { 17 };
+        let user = if six {
+            upper.ipv6(protocol).ethernet(0x86dd)
+        } else {
+            upper.ipv4(protocol).ethernet(0x0800)
+        };
+        let plain = both(&user.bytes, Link::Ethernet);
+        let inside = user.vxlan(7).udp(4789).ipv6(17).ethernet(0x86dd);
+        let inside = both(&inside.bytes, Link::Ethernet);
+        assert_eq!((plain.layers().len(), inside.layers().len()), (3, 7));
+        let (last, kind) = (plain.layers()[2].kind, inside.layers()[6].kind);
+        assert_eq!((last == LayerKind::Tcp, last), (tcp, kind));
+    }
+}
+
+#[test]
+fn more_tags_than_headers_hold_are_walked_alike() {
+    for tags in 0..6 {
+        let tagged = |nest: Nest| (0..tags).fold(nest, |nest, _| nest.vlan(tags, 0x8100));
+        let user = tagged(Nest::new(&[0; 8]).udp(53).ipv4(17).vlan(9, 0x0800)).ethernet(0x8100);
+        both(&user.bytes, Link::Ethernet);
+        let around = tagged(user.vxlan(7).udp(4789).ipv4(17).vlan(8, 0x0800));
+        let stack = both(&around.ethernet(0x8100).bytes, Link::Ethernet);
+        assert_eq!(stack.layers().len(), 9 + 2 * usize::from(tags));
+    }
+}
+
+#[test]
+fn a_stack_that_is_full_at_any_layer_is_walked_alike() {
+    for depth in 15..30 {
+        let user = Nest::new(&[0; 8]).udp(53).ipv4(17);
+        let nest = (0..depth).fold(user, |nest, _| nest.ipv4(4));
+        let mut stop = both(&nest.clone().ethernet(0x0800).bytes, Link::Ethernet).stop();
+        assert_eq!(stop == Stop::TooDeep, depth + 3 > DEPTH_MAX);
+        let inner = nest.ethernet(0x0800).vxlan(7).udp(4789).ipv4(17);
+        stop = both(&inner.ethernet(0x0800).bytes, Link::Ethernet).stop();
+        assert_eq!(stop == Stop::TooDeep, depth + 7 > DEPTH_MAX);
     }
 }
 
@@ -205,6 +293,12 @@ proptest! {
         for link in [Link::Ethernet, Link::Ipv4, Link::Ipv6] {
             is_sound(&both(&frame, link), &frame, link);
         }
+    }
+
+    #[test]
+    fn headers_of_another_frame_do_no_harm((frame, _) in frames(), (other, _) in frames(), cut: prop::sample::Index) {
+        survives(&frame, &other);
+        survives(&frame[..cut.index(frame.len())], &frame);
     }
 
     #[test]

@@ -317,6 +317,10 @@ proptest! {
         let found = parse(&frame, Link::Ethernet);
         is_sound(&found, &frame);
         prop_assert_eq!(found, walk(&frame, Link::Ethernet));
+        for link in [Link::Ipv4, Link::Ipv6] {
+            let bare = &frame[14.min(frame.len())..];
+            prop_assert_eq!(parse(bare, link), walk(bare, link));
+        }
     }
 
     #[test]
@@ -347,6 +351,10 @@ proptest! {
         prop_assert_eq!((bare.ether_type, bare.flow_hash, bare.protocol), (framed.ether_type, framed.flow_hash, framed.protocol));
         prop_assert_eq!(bare.payload_offset + 14, framed.payload_offset);
         prop_assert_eq!(bare.payload_length, framed.payload_length);
+        for length in 14..frame.len() {
+            let cut = &frame[14..length];
+            prop_assert_eq!(parse(cut, link), walk(cut, link));
+        }
     }
 }
 

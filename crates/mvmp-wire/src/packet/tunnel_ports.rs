@@ -10,12 +10,24 @@ pub(super) enum UdpTunnel {
 
 /// UDP destination ports of tunnels. A port named for two kinds means the first of VXLAN, GENEVE, GTP-U.
 ///
-/// Most UDP is no tunnel, so a look-up first asks a 256-bit filter over the port's low byte, and
-/// only then the list.
+/// Most UDP is no tunnel, and a tunnel's port is nearly always the only one at its place in a small
+/// table, so a look-up is one comparison; ports that share a place are searched for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TunnelPorts {
-    filter: [u64; 4],
+    table: [Slot; SLOTS],
     ports: Box<[(u16, UdpTunnel)]>,
+}
+
+const SLOTS: usize = 64;
+
+/// The ports whose number ends alike.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Slot {
+    /// The first of them, if there is one.
+    port: u16,
+    tunnel: Option<UdpTunnel>,
+    /// There are others.
+    shared: bool,
 }
 
 impl TunnelPorts {
@@ -36,21 +48,35 @@ impl TunnelPorts {
         ] {
             ports.extend(list.iter().map(|port| (*port, kind)));
         }
-        let mut filter = [0; 4];
-        for (port, _) in &ports {
-            filter[usize::from(port >> 6 & 3)] |= 1 << (port & 63);
+        let mut table = [Slot::default(); SLOTS];
+        for &(port, tunnel) in &ports {
+            let slot = &mut table[usize::from(port) % SLOTS];
+            if slot.tunnel.is_some() {
+                slot.shared = true;
+            } else {
+                (slot.port, slot.tunnel) = (port, Some(tunnel));
+            }
         }
         Self {
-            filter,
+            table,
             ports: ports.into(),
         }
     }
 
     #[inline(always)]
     pub(super) fn tunnel(&self, port: u16) -> Option<UdpTunnel> {
-        if self.filter[usize::from(port >> 6 & 3)] >> (port & 63) & 1 == 0 {
-            return None;
+        let slot = &self.table[usize::from(port) % SLOTS];
+        if slot.port == port {
+            slot.tunnel
+        } else if slot.shared {
+            self.search(port)
+        } else {
+            None
         }
+    }
+
+    #[cold]
+    fn search(&self, port: u16) -> Option<UdpTunnel> {
         let found = self.ports.iter().find(|(known, _)| *known == port)?;
         Some(found.1)
     }
@@ -68,11 +94,11 @@ mod tests {
 
     #[test]
     fn every_port_is_looked_up_as_in_the_lists() {
-        let ports = TunnelPorts::new(&[4789, 8472, 77], &[6081, 77], &[2152, 0, 65535]);
+        let ports = TunnelPorts::new(&[4789, 8472, 77], &[6081, 77, 4853], &[2152, 0, 65535]);
         for port in 0..=u16::MAX {
             let expected = match port {
                 4789 | 8472 | 77 => Some(UdpTunnel::Vxlan),
-                6081 => Some(UdpTunnel::Geneve),
+                6081 | 4853 => Some(UdpTunnel::Geneve),
                 2152 | 0 | 65535 => Some(UdpTunnel::Gtpu),
                 _ => None,
             };

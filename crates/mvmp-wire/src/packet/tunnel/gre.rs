@@ -3,11 +3,11 @@
 //! GRE of version 1 (PPTP, RFC 2637) is noted, and what it carries is left alone; so is what
 //! comes with source routes (RFC 1701).
 
-use super::super::LayerKind;
 use super::super::parse::ETHERNET_BYTES;
-use super::super::stack::{NO_ID, Stop};
+use super::super::stack::NO_ID;
+use super::super::{LayerKind, Link};
 use super::link::ETHER_BRIDGED;
-use super::{Next, TRUNCATED, WHOLE, Walker};
+use super::{Header, Next, TOO_DEEP, TRUNCATED, WHOLE, Walker};
 
 const CHECKSUM: u16 = 0x8000;
 const ROUTING: u16 = 0x4000;
@@ -51,21 +51,25 @@ impl Walker<'_> {
             key => (LayerKind::Gre, key.unwrap_or(NO_ID)),
         };
         if !self.layer(kind, offset, id) {
-            return Next::End(Stop::TooDeep);
+            return TOO_DEEP;
         }
         match proto {
-            ETHER_BRIDGED => Next::Ethernet(behind),
+            ETHER_BRIDGED => Next::start(Link::Ethernet, behind),
             PROTO_ERSPAN if flags & SEQUENCE != 0 => self.erspan_2(behind),
             PROTO_ERSPAN => self.erspan_1(behind),
             PROTO_ERSPAN_3 => self.erspan_3(behind),
-            _ => Next::EtherType(proto, behind),
+            _ => Next::new(Header::EtherType, proto, behind),
         }
     }
 
     /// Type I has no header: it is there if a frame is.
     fn erspan_1(&mut self, offset: usize) -> Next {
         if self.has(offset, ETHERNET_BYTES) {
-            self.note(LayerKind::Erspan, offset, Next::Ethernet(offset))
+            self.note(
+                LayerKind::Erspan,
+                offset,
+                Next::start(Link::Ethernet, offset),
+            )
         } else {
             TRUNCATED
         }
@@ -76,7 +80,7 @@ impl Walker<'_> {
             return TRUNCATED;
         };
         let session = u16::from_be_bytes([header[2], header[3]]) & 0x03ff;
-        let next = Next::Ethernet(offset + ERSPAN_2_BYTES);
+        let next = Next::start(Link::Ethernet, offset + ERSPAN_2_BYTES);
         self.note_id(LayerKind::Erspan, offset, u32::from(session), next)
     }
 
@@ -93,7 +97,7 @@ impl Walker<'_> {
         };
         let behind = offset + ERSPAN_3_BYTES + platform;
         let next = match last >> 10 & 0x1f {
-            0 => Next::Ethernet(behind),
+            0 => Next::start(Link::Ethernet, behind),
             2 => self.ip_by_nibble(behind),
             _ => WHOLE,
         };

@@ -4,8 +4,8 @@ use super::super::network::{FRAGMENT_BITS, extensions};
 use super::super::parse::at;
 use super::super::stack::Stop;
 use super::super::transport::{ICMP, ICMP6, SCTP, TCP, UDP};
-use super::super::{LayerKind, hash};
-use super::{Next, TRUNCATED, WHOLE, Walker};
+use super::super::{LayerKind, Link, hash};
+use super::{Header, Next, TOO_DEEP, TRUNCATED, WHOLE, Walker};
 
 const IPV4_IN_IP: u8 = 4;
 const IPV6_IN_IP: u8 = 41;
@@ -18,10 +18,19 @@ pub(super) struct Packet {
     protocol: u8,
     fragment: bool,
     ports: Option<(u16, u16)>,
+    /// The hash, where it is known already.
+    hash: u32,
 }
 
 impl Packet {
-    pub(super) const NONE: Self = Self::new(LayerKind::None, 0, 0, false);
+    /// One that was parsed.
+    #[inline(always)]
+    pub(super) const fn hashed(hash: u32) -> Self {
+        Self {
+            hash,
+            ..Self::new(LayerKind::None, 0, 0, false)
+        }
+    }
 
     const fn new(kind: LayerKind, offset: usize, protocol: u8, fragment: bool) -> Self {
         Self {
@@ -30,15 +39,7 @@ impl Packet {
             protocol,
             fragment,
             ports: None,
-        }
-    }
-
-    /// A whole IPv4 packet with ports.
-    #[inline(always)]
-    pub(super) const fn of_flow(offset: usize, protocol: u8, ports: (u16, u16)) -> Self {
-        Self {
-            ports: Some(ports),
-            ..Self::new(LayerKind::Ipv4, offset, protocol, false)
+            hash: 0,
         }
     }
 
@@ -56,7 +57,7 @@ impl Packet {
             LayerKind::Ipv6 => at::<40>(frame, self.offset).map_or(0, |header| {
                 hash::ipv6(&header[8..24], &header[24..40], self.protocol, ports)
             }),
-            _ => 0,
+            _ => self.hash,
         }
     }
 }
@@ -78,15 +79,15 @@ impl Walker<'_> {
             self.ends_by(offset + total);
         }
         if !self.stack.push_ip(LayerKind::Ipv4, offset, self.end) {
-            return Next::End(Stop::TooDeep);
+            return TOO_DEEP;
         }
         self.packet = Packet::new(LayerKind::Ipv4, offset, protocol, fragment != 0);
         if !self.has(offset, bytes) {
             TRUNCATED
         } else if fragment & 0x1fff != 0 {
-            Next::End(Stop::Fragment)
+            Next::end(Stop::Fragment)
         } else {
-            Next::Upper(protocol, offset + bytes)
+            Next::upper(protocol, offset + bytes)
         }
     }
 
@@ -104,14 +105,14 @@ impl Walker<'_> {
             self.ends_by(offset + 40 + length);
         }
         if !self.stack.push_ip(LayerKind::Ipv6, offset, self.end) {
-            return Next::End(Stop::TooDeep);
+            return TOO_DEEP;
         }
         let upper = extensions(&self.frame[..self.end], next, offset + 40);
         self.packet = Packet::new(LayerKind::Ipv6, offset, upper.protocol, upper.fragment);
         if upper.first {
-            Next::Upper(upper.protocol, upper.at)
+            Next::upper(upper.protocol, upper.at)
         } else {
-            Next::End(Stop::Fragment)
+            Next::end(Stop::Fragment)
         }
     }
 
@@ -125,18 +126,26 @@ impl Walker<'_> {
             });
         }
         let next = match protocol {
-            UDP => self.transport(LayerKind::Udp, offset, 8, Next::Udp(offset)),
+            UDP => {
+                let destination = self.packet.ports.map_or(0, |(_, destination)| destination);
+                self.transport(
+                    LayerKind::Udp,
+                    offset,
+                    8,
+                    Next::new(Header::Udp, destination, offset),
+                )
+            }
             TCP => self.transport(LayerKind::Tcp, offset, 20, WHOLE),
             ICMP => self.transport(LayerKind::Icmp, offset, 8, WHOLE),
             ICMP6 => self.transport(LayerKind::Icmp6, offset, 8, WHOLE),
             SCTP => self.transport(LayerKind::Sctp, offset, 12, WHOLE),
-            IPV4_IN_IP => Next::Ipv4(offset),
-            IPV6_IN_IP => Next::Ipv6(offset),
-            GRE => Next::Gre(offset),
+            IPV4_IN_IP => Next::start(Link::Ipv4, offset),
+            IPV6_IN_IP => Next::start(Link::Ipv6, offset),
+            GRE => Next::new(Header::Gre, 0, offset),
             _ => WHOLE,
         };
         if self.packet.fragment {
-            Next::End(Stop::Fragment)
+            Next::end(Stop::Fragment)
         } else {
             next
         }

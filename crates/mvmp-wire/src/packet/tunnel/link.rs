@@ -1,9 +1,9 @@
 //! Ethernet, 802.1Q/ad tags, MPLS (RFC 3032, RFC 4385) and PPPoE sessions (RFC 2516).
 
-use super::super::LayerKind;
 use super::super::network::{ETHER_IPV4, ETHER_IPV6};
 use super::super::parse::{ETHER_ARP, ETHERNET_BYTES, TAG_BYTES, is_tag};
-use super::{Next, TRUNCATED, WHOLE, Walker};
+use super::super::{LayerKind, Link};
+use super::{Header, Next, TRUNCATED, WHOLE, Walker};
 
 const ETHER_MPLS: u16 = 0x8847;
 const ETHER_MPLS_UPSTREAM: u16 = 0x8848;
@@ -24,7 +24,7 @@ impl Walker<'_> {
             return TRUNCATED;
         };
         let ether_type = u16::from_be_bytes([header[12], header[13]]);
-        let next = Next::EtherType(ether_type, offset + ETHERNET_BYTES);
+        let next = Next::new(Header::EtherType, ether_type, offset + ETHERNET_BYTES);
         self.note(LayerKind::Ethernet, offset, next)
     }
 
@@ -32,10 +32,10 @@ impl Walker<'_> {
     #[inline(always)]
     pub(super) fn ether_type(&mut self, ether_type: u16, offset: usize) -> Next {
         match ether_type {
-            ETHER_IPV4 => Next::Ipv4(offset),
-            ETHER_IPV6 => Next::Ipv6(offset),
+            ETHER_IPV4 => Next::start(Link::Ipv4, offset),
+            ETHER_IPV6 => Next::start(Link::Ipv6, offset),
             ETHER_ARP => self.arp(offset),
-            ETHER_MPLS | ETHER_MPLS_UPSTREAM => Next::Mpls(offset),
+            ETHER_MPLS | ETHER_MPLS_UPSTREAM => Next::new(Header::Mpls, 0, offset),
             ETHER_PPPOE_SESSION => self.pppoe(offset),
             tag if is_tag(tag) => self.vlan(offset),
             // Among them lengths of 802.3 frames.
@@ -49,7 +49,7 @@ impl Walker<'_> {
         };
         let id = u16::from_be_bytes([tag[0], tag[1]]) & 0x0fff;
         let ether_type = u16::from_be_bytes([tag[2], tag[3]]);
-        let next = Next::EtherType(ether_type, offset + TAG_BYTES);
+        let next = Next::new(Header::EtherType, ether_type, offset + TAG_BYTES);
         self.note_id(LayerKind::Vlan, offset, u32::from(id), next)
     }
 
@@ -75,9 +75,9 @@ impl Walker<'_> {
         let entry = u32::from_be_bytes(*entry);
         let behind = offset + LABEL_BYTES;
         let next = if entry >> 8 & 1 == 0 {
-            Next::Mpls(behind)
+            Next::new(Header::Mpls, 0, behind)
         } else if self.at::<1>(behind).is_some_and(|first| first[0] >> 4 == 0) {
-            Next::Ethernet(behind + CONTROL_WORD_BYTES)
+            Next::start(Link::Ethernet, behind + CONTROL_WORD_BYTES)
         } else {
             self.ip_by_nibble(behind)
         };
@@ -96,8 +96,8 @@ impl Walker<'_> {
         self.ends_by(offset + PPPOE_BYTES + length);
         let behind = offset + PPPOE_BYTES + 2;
         let next = match u16::from_be_bytes([p0, p1]) {
-            PPP_IPV4 => Next::Ipv4(behind),
-            PPP_IPV6 => Next::Ipv6(behind),
+            PPP_IPV4 => Next::start(Link::Ipv4, behind),
+            PPP_IPV6 => Next::start(Link::Ipv6, behind),
             _ => WHOLE,
         };
         let id = u32::from(u16::from_be_bytes(session));
