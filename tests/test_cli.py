@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import call, error_line
 from mvmp import cli
 from mvmp.commands import doctor, machine, output, run, status, up
 from mvmp.commands.output import CommandError, Table
@@ -28,26 +27,6 @@ except ImportError:
 needs_platform = pytest.mark.skipif(
     not HAS_PLATFORM, reason="the extension module is not built with the platform"
 )
-
-ROOTLESS = """
-[platform]
-buffers = 4096
-open = true
-[devices.virt0]
-mode = "rootless"
-"""
-
-COUNTING_NF = """
-import sys
-import mvmp
-with mvmp.Nf("any", wait=5.0) as nf:
-    device = nf.open("span0")
-    count = 0
-    for burst in device.bursts(64):
-        count += len(burst)
-        device.tx_burst(burst)
-print("arguments", sys.argv[1:], "packets", count)
-"""
 
 STATS: dict[str, Any] = {
     "platform": {"uptime_s": 3.25, "version": "0.1.0", "pages": "4 KiB", "lossless": True},
@@ -73,7 +52,8 @@ STATS: dict[str, Any] = {
             "tx": {"accepted": 3, "transmitted": 2, "drops": {"tx_full": 1}},
             "ended": True,
             "present": True,
-            "started": False,
+            "started": True,
+            "waits_for": [],
         }
     },
     "devices": {"bridge0": {"mode": "bridge", "ports": ["in"]}},
@@ -94,34 +74,9 @@ STATS: dict[str, Any] = {
 }
 
 
-def mvmp(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Runs the command line in a process of its own."""
-    command = [sys.executable, "-m", "mvmp.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
-
-
-def error_line(finished: subprocess.CompletedProcess[str]) -> str:
-    """The one line that an error is."""
-    lines = finished.stderr.strip().splitlines()
-    assert len(lines) == 1, finished.stderr
-    assert lines[0].startswith("mvmp: error: ")
-    return lines[0]
-
-
-def small_capture(path: Path, frames: list[bytes]) -> Path:
-    """Writes a pcap file."""
-    header = bytes.fromhex("d4c3b2a1 0200 0400 00000000 00000000 ffff0000 01000000")
-    records = b"".join(
-        (1_700_000_000 + i).to_bytes(4, "little") + bytes(4) + len(frame).to_bytes(4, "little") * 2 + frame
-        for i, frame in enumerate(frames)
-    )
-    path.write_bytes(header + records)
-    return path
-
-
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_every_command_explains_itself(command: str) -> None:
-    finished = mvmp(command, "--help")
+    finished = call(command, "--help")
     assert finished.returncode == 0
     assert f"mvmp {command}" in finished.stdout
 
@@ -145,25 +100,24 @@ def test_help_names_every_command_and_loads_no_numpy() -> None:
         ("up",),
         ("up", "f.toml", "--port", "NIC1"),
         ("status", "-o", "xml"),
+        ("status", "--watch", "-n", "0"),
         ("run", "x", "-w"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(arguments: tuple[str, ...]) -> None:
-    finished = mvmp(*arguments)
-    assert finished.returncode == 2
-    error_line(finished)
+    finished = call(*arguments)
+    error_line(finished, 2)
 
 
 def test_a_script_that_is_not_there_is_one_line_and_exit_code_1() -> None:
-    finished = mvmp("run", "no-such-file.py")
-    assert finished.returncode == 1
-    assert error_line(finished) == "mvmp: error: no-such-file.py: no such file"
+    finished = call("run", "no-such-file.py")
+    assert error_line(finished) == "no-such-file.py: no such file"
 
 
 def test_run_refuses_to_write_without_a_capture(tmp_path: Path) -> None:
     script = tmp_path / "nf.py"
     script.write_text("")
-    assert mvmp("run", str(script), "-w", "out.pcap").returncode == 2
+    assert call("run", str(script), "-w", "out.pcap").returncode == 2
 
 
 def test_run_without_a_capture_runs_the_script_with_its_arguments_and_socket(
@@ -171,7 +125,7 @@ def test_run_without_a_capture_runs_the_script_with_its_arguments_and_socket(
 ) -> None:
     script = tmp_path / "nf.py"
     script.write_text("import os, sys; print(sys.argv[1:], os.environ['MVMP_SOCKET'])")
-    finished = mvmp("run", str(script), "--socket", "/x/y.sock", "--depth", "3", "--", "--socket", "mine")
+    finished = call("run", str(script), "--socket", "/x/y.sock", "--depth", "3", "--", "--socket", "mine")
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.strip() == "['--depth', '3', '--socket', 'mine'] /x/y.sock"
 
@@ -179,8 +133,7 @@ def test_run_without_a_capture_runs_the_script_with_its_arguments_and_socket(
 def test_run_reports_a_script_that_fails(tmp_path: Path) -> None:
     script = tmp_path / "nf.py"
     script.write_text("raise SystemExit(7)")
-    finished = mvmp("run", str(script))
-    assert finished.returncode == 1
+    finished = call("run", str(script))
     assert "exit code 7" in error_line(finished)
 
 
@@ -197,8 +150,7 @@ with mvmp.Nf("x") as nf:
 def test_run_says_so_when_a_script_opens_no_device_by_name(tmp_path: Path) -> None:
     script = tmp_path / "nf.py"
     script.write_text("import mvmp\nnf.open(name)\n")
-    finished = mvmp("run", str(script), "--pcap", "in.pcap")
-    assert finished.returncode == 1
+    finished = call("run", str(script), "--pcap", "in.pcap")
     assert "found no device" in error_line(finished)
 
 
@@ -319,135 +271,7 @@ def test_doctor_without_the_extension_says_what_is_missing(monkeypatch: pytest.M
 
 @needs_platform
 def test_doctor_says_that_the_platform_can_run_here() -> None:
-    finished = mvmp("doctor", "-o", "json")
+    finished = call("doctor", "-o", "json")
     report = json.loads(finished.stdout)
     assert finished.returncode == 0 and report["usable"], report
     assert {"DPDK", "seals"} <= {finding["subject"] for finding in report["findings"]}
-
-
-@needs_platform
-def test_the_schema_is_json() -> None:
-    assert "properties" in json.loads(mvmp("schema").stdout)
-
-
-@needs_platform
-def test_check_accepts_a_good_configuration_and_refuses_a_bad_one(tmp_path: Path) -> None:
-    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
-    good.write_text(ROOTLESS)
-    bad.write_text(ROOTLESS.replace("buffers", "bufers"))
-    finished = mvmp("check", str(good))
-    assert finished.returncode == 0 and ": ok, " in finished.stdout, finished
-    refused = mvmp("check", str(bad))
-    assert refused.returncode == 1
-    assert "bad.toml:3:" in error_line(refused) and "buffers" in error_line(refused)
-    as_json = mvmp("check", str(bad), "-o", "json")
-    assert as_json.returncode == 1 and json.loads(as_json.stdout)["ok"] is False
-
-
-@needs_platform
-def test_nobody_answers_where_no_platform_is(tmp_path: Path) -> None:
-    for command in ("status", "down"):
-        finished = mvmp(command, "--socket", str(tmp_path / "mvmp.sock"))
-        assert finished.returncode == 1
-        assert "no platform answers" in error_line(finished)
-
-
-@needs_platform
-def test_a_detached_platform_shows_its_status_and_goes_down(tmp_path: Path) -> None:
-    file, socket = tmp_path / "p.toml", str(tmp_path / "mvmp.sock")
-    file.write_text(ROOTLESS)
-    started = mvmp("up", str(file), "-d", "--socket", socket, "-o", "json")
-    assert started.returncode == 0, started.stderr
-    ready = json.loads(started.stdout)
-    try:
-        assert ready["devices"] == ["virt0"]
-        stats = json.loads(mvmp("status", "--socket", socket, "-o", "json").stdout)
-        assert stats["devices"]["virt0"]["mode"] == "rootless"
-        assert "pools" in mvmp("status", "--socket", socket).stdout
-    finally:
-        stopped = mvmp("down", "--socket", socket)
-    assert stopped.returncode == 0, stopped.stderr
-    assert mvmp("status", "--socket", socket).returncode == 1
-
-
-@needs_platform
-def test_a_detached_platform_that_cannot_start_says_why(tmp_path: Path) -> None:
-    file = tmp_path / "p.toml"
-    file.write_text("[platform]\nnonsense = 1\n")
-    finished = mvmp("up", str(file), "-d", "--socket", str(tmp_path / "mvmp.sock"))
-    assert finished.returncode == 1
-    assert "nonsense" in error_line(finished)
-
-
-@needs_platform
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_a_platform_in_order(tmp_path: Path, number: signal.Signals) -> None:
-    file = tmp_path / "p.toml"
-    file.write_text(ROOTLESS)
-    command = [
-        sys.executable,
-        "-m",
-        "mvmp.cli",
-        "up",
-        str(file),
-        "--socket",
-        str(tmp_path / "mvmp.sock"),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as platform:
-        try:
-            assert platform.stdout is not None
-            assert platform.stdout.readline()  # who and where
-            assert platform.stdout.readline().startswith("ready: ")
-            platform.send_signal(number)
-            said, _ = platform.communicate(timeout=30)
-        finally:
-            platform.kill()
-    assert platform.returncode == 0
-    assert said.startswith("stopped after ")
-
-
-@needs_platform
-def test_an_nf_runs_on_a_capture_and_writes_another(tmp_path: Path) -> None:
-    script = tmp_path / "nf.py"
-    script.write_text(COUNTING_NF)
-    frames = [bytes(12) + b"\x08\x00" + bytes([i]) * 50 for i in range(37)]
-    capture, out = small_capture(tmp_path / "in.pcap", frames), tmp_path / "out.pcap"
-    finished = mvmp("run", str(script), "--pcap", str(capture), "-w", str(out), "--deep")
-    assert finished.returncode == 0, finished.stderr
-    assert "arguments ['--deep'] packets 37" in finished.stdout
-    assert "37 packets in, 37 out" in finished.stderr
-    from mvmp.demo.capture_file import frames as read_frames
-
-    assert list(read_frames(out)) == frames
-
-
-@needs_platform
-def test_up_until_drained_ends_by_itself(tmp_path: Path) -> None:
-    frames = [bytes(12) + b"\x08\x00" + bytes(50)] * 5
-    capture = small_capture(tmp_path / "in.pcap", frames)
-    file, socket = tmp_path / "p.toml", str(tmp_path / "mvmp.sock")
-    file.write_text(
-        '[platform]\nopen = true\n[ports]\nin = "net_null0"\n'
-        '[devices.span0]\nmode = "direct"\nports = ["in"]\n'
-    )
-    script = tmp_path / "nf.py"
-    script.write_text(COUNTING_NF)
-    command = [
-        sys.executable,
-        "-m",
-        "mvmp.cli",
-        "up",
-        str(file),
-        "--socket",
-        socket,
-        "--port",
-        f"in={capture}",
-    ]
-    with subprocess.Popen([*command, "--until-drained"], stdout=subprocess.PIPE, text=True) as platform:
-        deadline = time.monotonic() + 20
-        while not os.path.exists(socket) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert mvmp("run", str(script), "--socket", socket).returncode == 0
-        said, _ = platform.communicate(timeout=30)
-    assert platform.returncode == 0
-    assert "received 5, transmitted 5" in said

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ if not hasattr(mvmp, "Platform"):
     pytest.skip("the extension module is built without the platform", allow_module_level=True)
 
 from capture_files import NO_CAPTURES, captures_folder, write_pcap
+from command_line import call, error_line
 
 NULL = '[ports]\nnic = "net_null0"\n'
 DIRECT = NULL + '[devices.span0]\nmode = "direct"\nports = ["nic"]\n'
@@ -96,20 +95,6 @@ WRONG_RULES = [
 ]
 
 
-def cli(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs the command line in a process of its own."""
-    command = [sys.executable, "-m", "mvmp.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=cwd)
-
-
-def error_line(finished: subprocess.CompletedProcess[str], code: int = 1) -> str:
-    """The one line that an error is: no traceback, no log."""
-    assert finished.returncode == code, finished
-    lines = finished.stderr.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("mvmp: error: "), finished.stderr
-    return lines[0].removeprefix("mvmp: error: ")
-
-
 @pytest.mark.parametrize("text, place, words", WRONG_CONFIGURATIONS.values(), ids=WRONG_CONFIGURATIONS)
 def test_a_wrong_configuration_is_refused_with_its_place(
     tmp_path: Path, text: str, place: str, words: list[str]
@@ -137,9 +122,9 @@ def test_a_configuration_that_cannot_be_read_is_pythons_own_error_with_its_name(
 
 
 def test_check_and_up_say_the_same_of_a_file_that_is_not_there(tmp_path: Path) -> None:
-    said = {error_line(cli(command, "none.toml", cwd=tmp_path), 1) for command in ("check", "up")}
+    said = {error_line(call(command, "none.toml", cwd=tmp_path), 1) for command in ("check", "up")}
     assert said == {"none.toml: No such file or directory"}
-    verdict = cli("check", "none.toml", "-o", "json", cwd=tmp_path)
+    verdict = call("check", "none.toml", "-o", "json", cwd=tmp_path)
     assert (verdict.returncode, json.loads(verdict.stdout)) == (
         1,
         {"file": "none.toml", "ok": False, "error": "No such file or directory", "warnings": []},
@@ -148,7 +133,7 @@ def test_check_and_up_say_the_same_of_a_file_that_is_not_there(tmp_path: Path) -
 
 def test_check_and_up_say_the_same(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("[platform]\nbufers = 9\n")
-    said = {error_line(cli(command, "mine.toml", cwd=tmp_path)) for command in ("check", "up")}
+    said = {error_line(call(command, "mine.toml", cwd=tmp_path)) for command in ("check", "up")}
     assert said == {"mine.toml:2:1: platform.bufers: unknown key `bufers` (hint: did you mean `buffers`?)"}
 
 
@@ -216,13 +201,13 @@ def test_the_command_line_refuses_what_it_cannot_do(tmp_path: Path) -> None:
         (["down", "--socket", "s"], 1, "start one with `mvmp up FILE`"),
         (["status", "-o", "xml"], 2, "invalid choice: 'xml'"),
     ]:
-        assert words in error_line(cli(*arguments, cwd=tmp_path), code), arguments
+        assert words in error_line(call(*arguments, cwd=tmp_path), code), arguments
 
 
 def test_a_script_whose_capture_is_none_says_which(tmp_path: Path) -> None:
     (tmp_path / "nf.py").write_text('import mvmp\nmvmp.Nf("x").open("d")\n')
     (tmp_path / "text.pcap").write_text("hello")
-    said = error_line(cli("run", "nf.py", "--pcap", "text.pcap", cwd=tmp_path))
+    said = error_line(call("run", "nf.py", "--pcap", "text.pcap", cwd=tmp_path))
     assert "text.pcap is not a pcap or pcapng file" in said
 
 
@@ -292,7 +277,7 @@ def test_who_may_not_connect_is_told_why(platform: mvmp.Platform, tmp_path: Path
         mvmp.Nf("ids", socket=tmp_path / "mvmp.sock")
     with pytest.raises(mvmp.NotAuthorized, match=r"may not speak for the role `other`.*\n.*\[nfs\.other\]"):
         mvmp.Nf("other", socket=platform.socket)
-    with pytest.raises(mvmp.NotAuthorized, match=r"connect to nf/ids/mvmp\.sock beside it"):
+    with pytest.raises(mvmp.NotAuthorized, match=r"connect to nf/ids/mvmp\.sock beside it \(the folder"):
         mvmp.Nf("ids", socket=platform.socket)
     with pytest.raises(mvmp.NotAuthorized, match=r"belongs to the role `ids`, not to `guard`"):
         mvmp.Nf("guard", socket=own_socket(platform, "ids"))
@@ -358,6 +343,6 @@ def test_a_second_platform_in_one_process_is_refused(platform: mvmp.Platform, tm
 
 def test_a_second_platform_on_one_socket_is_refused(platform: mvmp.Platform, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(DIRECT)
-    finished = cli("up", "mine.toml", "--socket", platform.socket, cwd=tmp_path)
+    finished = call("up", "mine.toml", "--socket", platform.socket, cwd=tmp_path)
     assert "another platform listens there" in error_line(finished)
     assert platform.stats()["ports"], "the first one lives on"

@@ -18,6 +18,7 @@ from scapy.layers.inet6 import IPv6  # noqa: E402
 from scapy.layers.l2 import ARP, GRE, Dot1Q, Ether  # noqa: E402
 from scapy.layers.vxlan import VXLAN  # noqa: E402
 from stages import (  # noqa: E402
+    NfBody,
     Stage,
     capture,
     check_books,
@@ -182,6 +183,52 @@ def test_decap_shows_the_inside_and_sends_the_whole(tmp_path: Path) -> None:
     assert seen == [bytes(inner)] * 2, "the match is asked of what is inside"
     assert written(out) == sent[:2], "it goes out again as it came"
     assert stats["ports"]["a"]["drops"] == {"unmatched": 1}
+
+
+def test_faces_of_one_port_see_a_mixed_burst_each_in_its_way(tmp_path: Path) -> None:
+    plain = [Ether(src=A, dst=B) / tcp(dport=1000 + n) for n in range(40)]
+    inner = [Ether(src=C, dst=A) / IP(src="10.0.0.9") / UDP(dport=2000 + n) / b"inside" for n in range(40)]
+    sent, shown, ports = [], [], []
+    for n in range(40):
+        # Bursts of tunnels alone, of plain frames alone, and mixed.
+        if n % 3 or n < 8:
+            sent.append(bytes(vxlan(inner[n])))
+            shown.append(bytes(inner[n]))
+            ports.append(2000 + n)
+        if not n % 3 or n > 30:
+            sent.append(bytes(plain[n]))
+            shown.append(bytes(plain[n]))
+            ports.append(1000 + n)
+    outside = [4789 if port >= 2000 else port for port in ports]
+    cells = {
+        "whole": "all",
+        "inside": {"match": "all", "decap": ["vxlan"]},
+        "stripped": {"match": "all", "strip": ["vxlan"]},
+        "udp": {"match": "udp", "decap": ["vxlan"]},
+    }
+    devices = {
+        name: {"mode": "direct", "ports": ["a"], "receive": {"a": cell}} for name, cell in cells.items()
+    }
+    config = {
+        "ports": {"a": lossless(pcap=capture(tmp_path, "a", sent))},
+        "devices": devices,
+        "nfs": {name: role(f"{name}:rx") for name in devices},
+    }
+    seen: dict[str, list[tuple[bytes, int]]] = {name: [] for name in devices}
+
+    def collect(name: str) -> NfBody:
+        def body(nf: mvmp.Nf) -> None:
+            for burst in nf.open(name).bursts(64):
+                seen[name] += zip(map(bytes, burst), burst.dst_port.tolist(), strict=True)
+
+        return body
+
+    with Stage(config, tmp_path, {name: collect(name) for name in devices}) as stage:
+        stage.finish()
+    inside = list(zip(shown, ports, strict=True))
+    assert seen["whole"] == list(zip(sent, outside, strict=True))
+    assert seen["inside"] == seen["stripped"] == inside
+    assert seen["udp"] == [(frame, port) for frame, port in inside if port >= 2000]
 
 
 def test_strip_removes_for_good_and_encap_puts_on(tmp_path: Path) -> None:
@@ -409,6 +456,24 @@ def test_one_port_in_several_devices_opened_several_times(tmp_path: Path) -> Non
         pass
     assert seen["udp"] == sent[:64] == seen["other"]
     assert seen["tcp"] == sent[64:]
+
+
+def test_a_handles_own_match_only_narrows_what_its_device_receives(tmp_path: Path) -> None:
+    sent = frames(64)
+    config = {
+        "ports": {"a": lossless(pcap=capture(tmp_path, "a", sent))},
+        "devices": {
+            "tap": {"mode": "direct", "ports": ["a"], "receive": {"a": "udp src portrange 1000-1009"}}
+        },
+        "nfs": {name: role("tap:rx") for name in ("wider", "narrower", "beside")},
+    }
+    seen: dict[str, list[bytes]] = defaultdict(list)
+    matches = {"wider": "udp", "narrower": "udp src port 1003", "beside": "udp src port 1010"}
+    nfs = {name: watch("tap", seen[name], match=match) for name, match in matches.items()}
+    with Stage(config, tmp_path, nfs) as stage:
+        stats = stage.finish()
+    assert dict(seen) == {"wider": sent[:10], "narrower": [sent[3]], "beside": []}
+    assert stats["ports"]["a"]["drops"] == {"unmatched": 54}
 
 
 def test_gre_in_a_file_that_begins_with_ip(tmp_path: Path) -> None:

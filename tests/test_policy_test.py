@@ -88,7 +88,7 @@ def test_the_sums_say_who_would_be_handed_what(files: list[str], capsys: pytest.
         "  device   packets  bytes  jumped  rule",
         "  inside         2    108       1  tcp port 80",
         "  outside        1    108       0  udp dst port 4789",
-        "  back           0      0       0  all",
+        "  back           0      0       0  all (of what leaves)",
         "4 packets, 1 that no device wants, 1 too long",
     ]
 
@@ -104,6 +104,7 @@ def test_packet_by_packet_it_says_what_is_jumped_over_and_what_the_rule_is_asked
         "  + outside: ethernet/vlan 7/ipv4/udp/vxlan 42/ethernet/ipv4/tcp matches `udp dst port 4789`\n"
     ) in said
     assert "  - inside: ethernet/ipv4/tcp does not match `tcp port 80`\n" in said
+    assert "  - back: receives what leaves, not what comes in\n" in said
     assert "packet 4, 314 bytes: longer than the port's max_frame\n" in said
 
 
@@ -134,3 +135,5 @@ def test_the_only_port_needs_no_name(files: list[str], capsys: pytest.CaptureFix
     said = capsys.readouterr().out
     assert "tenant42        1     54       1  vxlan 42" in said
     assert "inside          3" in said and "outside         4" in said
+    assert cli.main(["policy", "test", str(POLICIES / "demo.toml"), files[1]]) == 0
+    assert "packets that came in by in\n" in capsys.readouterr().out, "by `out` nothing comes in"

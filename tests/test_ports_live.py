@@ -24,12 +24,10 @@ if not hasattr(mvmp, "Platform"):
 
 from capture_files import Record, records, write_pcap
 from nf_processes import await_that, check_books, forwarder, process
+from stages import CPUS, needs_two_cpus
 
 TRAFFIC = Path(str(files("mvmp") / "data" / "traffic.pcapng"))
 PLAYED = records(TRAFFIC)
-CPUS = sorted(os.sched_getaffinity(0))
-
-needs_two_cpus = pytest.mark.skipif(len(CPUS) < 2, reason="two workers want two CPUs")
 
 
 def endless(out: Path, **capture: Any) -> dict[str, Any]:

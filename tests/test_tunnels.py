@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from capture_files import records
+from capture_files import records, tshark
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("mvmp._mvmp", reason="the extension module is not built")
@@ -21,7 +20,7 @@ from scapy.layers.inet6 import IPv6  # noqa: E402
 from scapy.layers.l2 import GRE, Dot1Q, Ether  # noqa: E402
 from scapy.layers.vxlan import VXLAN  # noqa: E402
 from scapy.utils import wrpcap  # noqa: E402
-from stages import NfBody, Stage, send_back  # noqa: E402
+from stages import NfBody, Stage, capture, send_back  # noqa: E402
 
 if not hasattr(mvmp, "Platform"):
     pytest.skip("the extension module is built without the platform", allow_module_level=True)
@@ -80,13 +79,6 @@ def through(
     return out
 
 
-def tshark(capture: Path, *options: str) -> list[str]:
-    """Lines that tshark prints of a capture, checksums checked."""
-    checked = [option for name in ("ip", "udp", "tcp") for option in ("-o", f"{name}.check_checksum:TRUE")]
-    command = ["tshark", "-r", str(capture), *checked, *options]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-
-
 @pytest.mark.skipif(not shutil.which("tshark"), reason="tshark is not installed")
 @pytest.mark.parametrize(("encap", "link", "layers"), ENCAPS, ids=lambda value: str(value)[:60])
 def test_what_is_put_on_is_read_without_a_warning(
@@ -110,6 +102,26 @@ def test_what_is_put_on_is_read_without_a_warning(
     assert tshark(out, "-Y", bad) == []
     assert len(tshark(out, "-Y", "ip.src == 10.0.0.1")) == 40
     assert len(tshark(out, "-Y", "ipv6.src == 2001:db8:1::1")) == 40
+
+
+@pytest.mark.parametrize("encap", [{"vlan": 7}, {"vxlan": {"vni": 42, **FOUR}}, {"gre": {**SIX}}], ids=str)
+def test_what_does_not_fit_a_port_any_more_is_a_named_drop(tmp_path: Path, encap: Any) -> None:
+    longest = {"vlan": 4, "vxlan": 14 + 20 + 8 + 8, "gre": 14 + 40 + 4}[next(iter(encap))]
+    frames = [bytes(Ether(src=C, dst=A) / bytes(length)) for length in (400, 486, 487, 500)]
+    out = tmp_path / "out.pcap"
+    cell = {"encap": encap, "ethernet": {"src": A, "dst": B}}
+    config = {
+        "ports": {
+            "a": {"pcap": str(capture(tmp_path, "in", frames)), "rate": "lossless"},
+            "b": {"out": str(out), "max_frame": 500 + longest},
+        },
+        "devices": {"wire": {"mode": "bridge", "ports": ["a", "b"], "send": {"b": cell}}},
+        "nfs": {"nf": {"devices": ["wire"]}},
+    }
+    with Stage(config, tmp_path, {"nf": send_back("wire")}) as stage:
+        stats = stage.finish()
+    assert [len(record.frame) - longest for record in records(out)] == [414, 500]
+    assert [handle["out"]["drops"] for handle in stats["closed_handles"]] == [{"mtu_exceeded": 2}]
 
 
 def test_an_nf_sees_the_packet_as_delivered_and_the_frame_around_it(tmp_path: Path) -> None:

@@ -10,14 +10,13 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -29,14 +28,12 @@ import mvmp
 if not hasattr(mvmp, "Platform"):
     pytest.skip("the extension module is built without the platform", allow_module_level=True)
 
-from namespaces import Namespace, Namespaces, why_not
+from capture_files import tshark
+from namespaces import Namespace, Namespaces
 from nf_processes import await_that, forwarder
+from wires import check_ports, is_up, needs, platform, recorded, skip_without_namespaces, status, wire
 
-for tool in ("ip", "ethtool", "nsenter", "unshare"):
-    if shutil.which(tool) is None:
-        pytest.skip(f"no `{tool}` here: `make deps` installs it", allow_module_level=True)
-if (reason := why_not()) is not None:
-    pytest.skip(reason, allow_module_level=True)
+skip_without_namespaces()
 
 CONFIGURATION = """
 [platform]
@@ -54,27 +51,6 @@ import functools, http.server, sys
 handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=sys.argv[1])
 http.server.ThreadingHTTPServer(("10.9.0.2", 8080), handler).serve_forever()
 """
-RECORDER = """
-import signal, socket, struct, sys
-OUTGOING = 4
-ends = []
-signal.signal(signal.SIGTERM, lambda *_: ends.append(True))
-with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as s, open(sys.argv[2], "wb") as file:
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
-    s.bind((sys.argv[1], 3))
-    s.settimeout(0.1)
-    file.write(struct.pack("<IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 262144, 1))
-    print("listening", flush=True)
-    while True:
-        try:
-            frame, address = s.recvfrom(1 << 17)
-        except TimeoutError:
-            if ends:
-                break
-            continue
-        if address[2] != OUTGOING:
-            file.write(struct.pack("<IIII", 0, 0, len(frame), len(frame)) + frame)
-"""
 
 
 class Wired(NamedTuple):
@@ -85,43 +61,15 @@ class Wired(NamedTuple):
     socket: Path
 
 
-def needs(tool: str) -> pytest.MarkDecorator:
-    """Skips without a program."""
-    return pytest.mark.skipif(shutil.which(tool) is None, reason=f"no `{tool}` here: `make deps` installs it")
-
-
-def wire(inner: Namespace, host: Namespace, side: str, number: int) -> None:
-    """A veth from `inner` to a host, which gets addresses and, as the platform asks, no offloads."""
-    eth = f"{side}-eth"
-    inner.run("ip", "link", "add", f"{side}0", "type", "veth", "peer", "name", eth)
-    inner.run("ip", "link", "set", eth, "netns", str(host.pid))
-    host.run("ip", "addr", "add", f"10.9.0.{number}/24", "dev", eth)
-    host.run("ip", "-6", "addr", "add", f"fd00:9::{number}/64", "dev", eth, "nodad")
-    host.run("ethtool", "-K", eth, "tx", "off", "tso", "off", "gso", "off")
-    host.run("ip", "link", "set", eth, "up")
-
-
-@contextmanager
-def platform(inner: Namespace, folder: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A platform over a0 and b0, in a process of its own."""
-    file, socket = folder / "platform.toml", folder / "mvmp.sock"
-    file.write_text(CONFIGURATION)
-    command = [sys.executable, "-m", "mvmp.cli", "up", str(file), "--socket", str(socket), "-o", "json"]
-    with inner.started(*command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert json.loads(process.stdout.readline())["event"] == "ready"
-        yield process, socket
-
-
 @contextmanager
 def stage(folder: Path) -> Iterator[Wired]:
     """Both hosts, their platform, and no NF yet."""
     with Namespaces(3) as spaces:
         inner, a, b = spaces.all
-        wire(inner, a, "a", 1)
-        wire(inner, b, "b", 2)
+        wire(inner, a, "a", "10.9.0.1/24", "fd00:9::1/64")
+        wire(inner, b, "b", "10.9.0.2/24", "fd00:9::2/64")
         before = offloads(inner)
-        with platform(inner, folder) as (process, socket):
+        with platform(inner, folder, CONFIGURATION) as (process, socket):
             during = offloads(inner)
             assert all(during[name].count(": off") > before[name].count(": off") for name in ("a0", "b0"))
             assert "generic-receive-offload: off" in during["a0"]
@@ -134,21 +82,9 @@ def stage(folder: Path) -> Iterator[Wired]:
         assert offloads(inner) == before, "what the platform has turned off it turns on again"
 
 
-def check_ports(stats: dict[str, Any]) -> None:
-    """Received is dispatched or a named drop; accepted is transmitted or one."""
-    for port in stats["ports"].values():
-        assert port["received"] == port["dispatched"] + sum(port["drops"].values())
-        assert port["tx"]["accepted"] == port["tx"]["transmitted"] + sum(port["tx"]["drops"].values())
-
-
 def offloads(inner: Namespace) -> dict[str, str]:
     """The features of both interfaces."""
     return {name: inner.run("ethtool", "-k", name).stdout for name in ("a0", "b0")}
-
-
-def is_up(host: Namespace, eth: str) -> bool:
-    """Whether a link has its carrier."""
-    return "LOWER_UP" in host.run("ip", "link", "show", eth).stdout
 
 
 @pytest.fixture(scope="module")
@@ -186,17 +122,9 @@ def test_ping_resumes_when_a_killed_nf_is_started_again(wired: Wired) -> None:
         with forwarder("forwarder", wired.socket, "bridge0"):
             answered = [next(line for line in lines if "bytes from" in line) for _ in range(20)]
         assert len(answered) == 20
-    stats = mvmp_status(wired.socket)
+    stats = status(wired.socket)
     assert stats["reclaims"]["count"] >= 1
     assert all(handle["held"] == 0 for handle in stats["handles"])
-
-
-def mvmp_status(socket: Path) -> dict[str, Any]:
-    """The tree of counters."""
-    command = [sys.executable, "-m", "mvmp.cli", "status", "--socket", str(socket), "-o", "json"]
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    tree: dict[str, Any] = json.loads(finished.stdout)
-    return tree
 
 
 @contextmanager
@@ -205,18 +133,6 @@ def web_server(host: Namespace, folder: Path) -> Iterator[None]:
     with host.started(sys.executable, "-c", WEB_SERVER, str(folder), stderr=subprocess.DEVNULL):
         await_that(lambda: "8080" in host.run("ss", "-Hltn").stdout, "a web server listens")
         yield
-
-
-@contextmanager
-def recorded(host: Namespace, eth: str, file: Path) -> Iterator[None]:
-    """What a host receives, written to a capture."""
-    command = [sys.executable, "-c", RECORDER, eth, str(file)]
-    with host.started(*command, stdout=subprocess.PIPE) as recorder:
-        assert recorder.stdout is not None
-        assert recorder.stdout.readline() == "listening\n"
-        yield
-        recorder.send_signal(signal.SIGTERM)
-        recorder.wait(20)
 
 
 @needs("curl")
@@ -242,17 +158,10 @@ def test_a_file_arrives_whole_and_no_checksum_is_wrong(wired: Wired, tmp_path: P
 
 def checksums(capture: Path) -> dict[str, int]:
     """What tshark says of every checksum in a capture."""
-    options = [f"-o{name}.check_checksum:TRUE" for name in ("ip", "tcp", "udp")]
     fields = ["ip.checksum.status", "tcp.checksum.status", "icmpv6.checksum.status", "icmp.checksum.status"]
     arguments = [argument for field in [*fields, "frame.len"] for argument in ("-e", field)]
-    finished = subprocess.run(
-        ["tshark", "-r", str(capture), *options, "-T", "fields", "-E", "separator=;", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    rows = [line.split(";") for line in finished.stdout.splitlines()]
+    lines = tshark(capture, "-T", "fields", "-E", "separator=;", *arguments)
+    rows = [line.split(";") for line in lines]
     return {
         "bad": sum(word not in ("", "Good", "1") for row in rows for word in row[:-1]),
         "tcp": sum(row[1] in ("Good", "1") for row in rows),
@@ -286,9 +195,9 @@ def test_bulk_traffic_of_iperf3_gets_through(wired: Wired, more: list[str]) -> N
 def test_the_platform_says_what_it_changed_and_what_is_left_to_do(tmp_path: Path) -> None:
     with Namespaces(3) as spaces:
         inner, a, b = spaces.all
-        wire(inner, a, "a", 1)
-        wire(inner, b, "b", 2)
-        with platform(inner, tmp_path) as (_, socket):
-            notes = " ".join(mvmp_status(socket)["ports"]["a0"]["notes"])
+        wire(inner, a, "a", "10.9.0.1/24", "fd00:9::1/64")
+        wire(inner, b, "b", "10.9.0.2/24", "fd00:9::2/64")
+        with platform(inner, tmp_path, CONFIGURATION) as (_, socket):
+            notes = " ".join(status(socket)["ports"]["a0"]["notes"])
     assert re.search(r"a0: .*offload.* turned off", notes)
     assert "ethtool -K PEER tx off" in notes, "the other end is out of reach"

@@ -69,15 +69,18 @@ fn libpcap_s_own_expected_counts_are_reached() {
     let Some(folder) = captures() else { return };
     let table =
         std::fs::read_to_string(folder.join("libpcap/filter_apply.tsv")).expect("the table");
-    let mut rows = 0;
+    let (mut rows, mut skipped) = (0, 0);
     for row in table.lines().skip(1) {
         let cells: Vec<&str> = row.split('\t').collect();
         let [name, file, expression, accepted, packets, "same"] = cells[..] else {
             continue;
         };
         let path = folder.join("libpcap").join(format!("filter_{file}"));
-        let Some(capture) = read(&std::fs::read(&path).expect(file)) else {
-            println!("{name}: {file} is of another format");
+        // pcapng is not read here: tcpdump turns it into the classic kind.
+        let Some(capture) = read(&std::fs::read(&path).expect(file)).or_else(|| tcpdump(&path, ""))
+        else {
+            eprintln!("skipped: {name}: no tcpdump to read {file}");
+            skipped += 1;
             continue;
         };
         assert_eq!(
@@ -98,8 +101,9 @@ fn libpcap_s_own_expected_counts_are_reached() {
         );
         rows += 1;
     }
-    println!("{rows} rows of libpcap's table");
-    assert!(rows > 100);
+    println!("{rows} rows of libpcap's table, {skipped} skipped");
+    let same = table.lines().filter(|row| row.ends_with("\tsame")).count();
+    assert!(rows + skipped == same && rows > 100, "{rows} of {same}");
 }
 
 /// Numbers that look random and are the same on each run.

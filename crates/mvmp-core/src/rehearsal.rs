@@ -42,10 +42,10 @@ pub struct Tally {
     pub bytes: u64,
     /// How many of these begin further in than they were received.
     pub jumped: u64,
+    /// Which packets it receives: those that come in, those that leave, both.
+    pub direction: Toward,
     matcher: Matcher,
     jump: LayerSet,
-    /// Packets that come in are looked at.
-    inward: bool,
 }
 
 /// What one packet is to one cell.
@@ -57,6 +57,8 @@ pub struct Verdict<'a> {
     pub rule: &'a str,
     /// It would be handed the packet.
     pub wanted: bool,
+    /// Which packets it receives; one that came in is not asked of `Out`.
+    pub direction: Toward,
     /// The layers that are jumped over or removed, outermost first: `ethernet`, `vlan 7`, ….
     pub jumped: Vec<String>,
     /// Those that the rule is asked of, and the NF sees.
@@ -166,7 +168,7 @@ impl Tally {
             jumped: 0,
             matcher: receive.rule.compile(),
             jump: receive.decap.union(receive.strip),
-            inward: receive.direction != Toward::Out,
+            direction: receive.direction,
         }
     }
 
@@ -174,7 +176,7 @@ impl Tally {
     fn see(&mut self, frame: &[u8], meta: &FrameMeta, stack: &Stack) -> (View, bool) {
         let view = stack.view(self.jump);
         let delivered = view.of(frame);
-        let wants = self.inward
+        let wants = self.direction != Toward::Out
             && self.matcher.match_packets(&Packets {
                 headers: &[parse(delivered, view.link)],
                 frames: &[delivered],
@@ -207,6 +209,7 @@ impl Tally {
             device: &self.device,
             rule: &self.rule,
             wanted,
+            direction: self.direction,
             jumped,
             delivered,
         }

@@ -295,7 +295,7 @@ fn ask(socket: &Path, request: &Value) -> PyResult<Value> {
     path.push(".ctl");
     let no = |error: rustix::io::Errno| {
         crate::errors::ConnectError::new_err(format!(
-            "{}: {}; is a platform running there?",
+            "{}: {}",
             Path::new(&path).display(),
             std::io::Error::from(error)
         ))

@@ -43,6 +43,7 @@ fn packet_tree(packet: &Rehearsed<'_>) -> Value {
             "device": verdict.device,
             "wanted": verdict.wanted,
             "rule": verdict.rule,
+            "direction": verdict.direction.as_str(),
             "jumped": verdict.jumped,
             "delivered": verdict.delivered,
         })
@@ -61,6 +62,7 @@ fn report_tree(report: &Report, packets: Vec<Value>) -> Value {
         json!({
             "device": tally.device,
             "rule": tally.rule,
+            "direction": tally.direction.as_str(),
             "packets": tally.packets,
             "bytes": tally.bytes,
             "jumped": tally.jumped,

@@ -1,15 +1,17 @@
-//! The stage: a platform, its folder, its books. One at a time in a process.
+//! The stage: a platform, its folder, and what honest NFs do on it. One at a time in a process.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use mvmp_core::capture::CaptureReader;
 use mvmp_core::{Options, Platform};
-use mvmp_nf::{Burst, ConnectOptions, Handle, Nf, Wait, Which};
+use mvmp_nf::{Burst, ConnectOptions, Handle, Nf, OpenOptions, Wait, Which};
 use mvmp_policy::Config;
 use serde_json::Value;
+
+use crate::books::books_are_right;
+use crate::traffic::traffic;
 
 /// One platform at a time in a process.
 static ONE: Mutex<()> = Mutex::new(());
@@ -23,27 +25,6 @@ pub struct Stage {
     pub platform: Platform,
     folder: tempfile::TempDir,
     _one: MutexGuard<'static, ()>,
-}
-
-/// The capture that comes with the project: 252 frames.
-pub fn traffic() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../python/mvmp/data/traffic.pcapng")
-}
-
-/// All frames of a capture: bytes, time, length on the wire.
-///
-/// # Panics
-/// When it cannot be read.
-pub fn frames(path: &Path) -> Vec<(Vec<u8>, i64, u32)> {
-    let mut reader = CaptureReader::open(path, 10_000).unwrap();
-    let mut all = Vec::new();
-    loop {
-        let mut bytes = Vec::new();
-        match reader.read_into(&mut bytes).unwrap() {
-            Some(meta) => all.push((bytes, meta.timestamp_ns, meta.wire_length)),
-            None => return all,
-        }
-    }
 }
 
 impl Stage {
@@ -79,6 +60,16 @@ impl Stage {
             wait: Duration::from_secs(5),
         };
         Nf::connect(role, options).unwrap()
+    }
+
+    /// Connects an NF in this process and opens one device.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn open(&self, role: &str, device: &str) -> (Nf, Handle) {
+        let nf = self.nf(role);
+        let handle = open(&nf, device);
+        (nf, handle)
     }
 
     /// The socket of a role.
@@ -145,60 +136,12 @@ impl Stage {
     }
 }
 
-/// A counter in the statistics.
+/// Opens a device, with all that its role grants.
 ///
 /// # Panics
-/// When it is none.
-pub fn number(value: &Value) -> u64 {
-    value
-        .as_u64()
-        .unwrap_or_else(|| panic!("not a number: {value}"))
-}
-
-fn sum(drops: &Value) -> u64 {
-    drops.as_object().unwrap().values().map(number).sum()
-}
-
-/// received = dispatched + Σ drops; offered = delivered + Σ drops; delivered = what became of it; accepted = transmitted + Σ drops.
-///
-/// # Panics
-/// When a sum is wrong.
-pub fn books_are_right(stats: &Value) {
-    for (name, port) in stats["ports"].as_object().unwrap() {
-        assert_eq!(
-            number(&port["received"]),
-            number(&port["dispatched"]) + sum(&port["drops"]),
-            "port {name}: {port}"
-        );
-        let tx = &port["tx"];
-        assert_eq!(
-            number(&tx["accepted"]),
-            number(&tx["transmitted"]) + sum(&tx["drops"]),
-            "port {name}: {port}"
-        );
-    }
-    let handles = stats["handles"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .chain(stats["closed_handles"].as_array().unwrap());
-    for handle in handles {
-        assert_eq!(
-            number(&handle["offered"]),
-            number(&handle["delivered"]) + sum(&handle["drops"]),
-            "{handle}"
-        );
-        let out = &handle["out"];
-        let became = ["sent", "forwarded", "released", "nf_died"]
-            .iter()
-            .map(|key| number(&out[key]))
-            .sum::<u64>();
-        assert_eq!(
-            number(&handle["delivered"]),
-            became + number(&handle["held"]),
-            "{handle}"
-        );
-    }
+/// When it is refused.
+pub fn open(nf: &Nf, device: &str) -> Handle {
+    nf.open(device, OpenOptions::default()).unwrap()
 }
 
 /// Takes what comes until the stream ends; `work` says what becomes of each burst. Returns how many came.

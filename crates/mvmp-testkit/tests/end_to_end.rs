@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use mvmp_core::capture::CaptureWriter;
 use mvmp_nf::{Burst, Handle, Nf, OpenOptions, Which};
-use mvmp_testkit::{Stage, frames, number, send_all, serve, traffic};
-use mvmp_wire::packet::Link;
+use mvmp_testkit::{
+    Stage, all_handles, books, bytes_of, frames, number, open, record, send_all, serve, traffic,
+};
 use serde_json::Value;
 
 const BRIDGE: &str = r#"
@@ -25,8 +25,7 @@ devices = ["bridge0"]
 #[test]
 fn a_capture_goes_through_an_nf_and_comes_out_byte_equal_with_its_times() {
     let mut stage = Stage::new(BRIDGE);
-    let nf = stage.nf("wire");
-    let bridge = nf.open("bridge0", OpenOptions::default()).unwrap();
+    let (nf, bridge) = stage.open("wire", "bridge0");
     let expected = frames(&traffic());
     assert_eq!(
         serve(&bridge, |burst| send_all(&bridge, burst)),
@@ -61,10 +60,7 @@ instances = 63
         .as_str(),
     );
     let nfs: Vec<Nf> = (0..63).map(|_| stage.nf("ids")).collect();
-    let handles: Vec<Handle> = nfs
-        .iter()
-        .map(|nf| nf.open("watch", OpenOptions::default()).unwrap())
-        .collect();
+    let handles: Vec<Handle> = nfs.iter().map(|nf| open(nf, "watch")).collect();
     let expected = frames(&traffic()).len() as u64;
     let threads: Vec<_> = handles
         .iter()
@@ -113,15 +109,11 @@ devices = ["virt0:rx"]
         .iter()
         .map(|(role, from, to)| {
             let nf = stage.nf(role);
-            let (from, to) = (
-                nf.open(from, OpenOptions::default()).unwrap(),
-                nf.open(to, OpenOptions::default()).unwrap(),
-            );
+            let [from, to] = [from, to].map(|device| open(&nf, device));
             (nf, from, to)
         })
         .collect();
-    let watcher = stage.nf("watcher");
-    let watched = watcher.open("virt0", OpenOptions::default()).unwrap();
+    let (watcher, watched) = stage.open("watcher", "virt0");
     let mut threads: Vec<_> = nfs
         .into_iter()
         .map(|(nf, from, to)| {
@@ -158,8 +150,7 @@ receive = { in = "tcp port 23" }
 devices = ["web:rx"]
 "#,
     );
-    let nf = stage.nf("dpi");
-    let web = nf.open("web", OpenOptions::default()).unwrap();
+    let (_nf, web) = stage.open("dpi", "web");
     let facts: Value =
         serde_json::from_str(&std::fs::read_to_string(traffic().with_extension("json")).unwrap())
             .unwrap();
@@ -178,11 +169,8 @@ fn a_mirror_keeps_ours_and_a_buffer_that_others_hold_can_be_sent() {
         &BRIDGE.replace("devices = [\"bridge0\"]\n", "devices = [\"bridge0\", \"virt0\"]\n[devices.virt0]\nmode = \"rootless\"\n[nfs.tap]\ndevices = [\"virt0:rx\"]\n"),
     );
     let (nf, tap) = (stage.nf("wire"), stage.nf("tap"));
-    let (bridge, virt) = (
-        nf.open("bridge0", OpenOptions::default()).unwrap(),
-        nf.open("virt0", OpenOptions::default()).unwrap(),
-    );
-    let tapped = tap.open("virt0", OpenOptions::default()).unwrap();
+    let [bridge, virt] = ["bridge0", "virt0"].map(|device| open(&nf, device));
+    let tapped = open(&tap, "virt0");
     let expected = frames(&traffic());
     let watcher = std::thread::spawn(move || serve(&tapped, |_| {}));
     let count = serve(&bridge, |burst| {
@@ -204,8 +192,7 @@ fn a_mirror_keeps_ours_and_a_buffer_that_others_hold_can_be_sent() {
 #[test]
 fn frames_that_an_nf_builds_leave_by_the_port_that_it_names() {
     let mut stage = Stage::new(BRIDGE);
-    let nf = stage.nf("wire");
-    let bridge = nf.open("bridge0", OpenOptions::default()).unwrap();
+    let (nf, bridge) = stage.open("wire", "bridge0");
     serve(&bridge, |_| {});
     let built: Vec<Vec<u8>> = (0..100u8).map(|n| vec![n; 60 + n as usize]).collect();
     for frame in &built {
@@ -217,35 +204,22 @@ fn frames_that_an_nf_builds_leave_by_the_port_that_it_names() {
     stage.settle();
     nf.close();
     stage.platform.stop();
-    let written: Vec<Vec<u8>> = frames(&stage.path("out.pcapng"))
-        .into_iter()
-        .map(|frame| frame.0)
-        .collect();
-    assert_eq!(written, built);
+    assert_eq!(bytes_of(&stage.path("out.pcapng")), built);
 }
 
 #[test]
 fn frames_of_every_length_up_to_9600_pass() {
     let one = tempfile::tempdir().unwrap();
     let input = one.path().join("lengths.pcapng");
-    let mut writer = CaptureWriter::create(&input).unwrap();
-    for length in (0..200)
+    let lengths = (0..200)
         .chain((200..9600).step_by(97))
-        .chain([9599, 9600, 9601])
-    {
-        writer
-            .write(
-                &vec![length as u8; length],
-                length as i64,
-                length as u32,
-                Link::Ethernet,
-            )
-            .unwrap();
-    }
-    writer.finish().unwrap();
+        .chain([9599, 9600, 9601]);
+    record(
+        &input,
+        lengths.map(|length| (vec![length as u8; length], length as u32)),
+    );
     let mut stage = Stage::new(&BRIDGE.replace("$IN", input.to_str().unwrap()));
-    let nf = stage.nf("wire");
-    let bridge = nf.open("bridge0", OpenOptions::default()).unwrap();
+    let (nf, bridge) = stage.open("wire", "bridge0");
     let mut expected = frames(&input);
     assert_eq!(expected.pop().unwrap().0.len(), 9601);
     assert_eq!(
@@ -265,8 +239,7 @@ fn a_platform_starts_and_stops_many_times_in_one_process() {
         let stage = Stage::new(
             "[ports]\nNIC = \"net_null0\"\n[devices.d]\nmode = \"direct\"\nports = [\"NIC\"]\n[nfs.a]\ndevices = [\"d\"]\n",
         );
-        let nf = stage.nf("a");
-        let handle = nf.open("d", OpenOptions::default()).unwrap();
+        let (_nf, handle) = stage.open("a", "d");
         let mut burst = Burst::new();
         while handle.rx_burst(32, &mut burst).unwrap() == 0 {
             handle
@@ -280,8 +253,7 @@ fn a_platform_starts_and_stops_many_times_in_one_process() {
 #[test]
 fn a_full_disk_is_a_named_drop_and_the_stream_still_ends() {
     let stage = Stage::new(&BRIDGE.replace("$DIR/out.pcapng", "/dev/full"));
-    let nf = stage.nf("wire");
-    let bridge = nf.open("bridge0", OpenOptions::default()).unwrap();
+    let (_nf, bridge) = stage.open("wire", "bridge0");
     let count = serve(&bridge, |burst| send_all(&bridge, burst));
     let out = &stage.settle()["ports"]["out"];
     assert_eq!(number(&out["tx"]["drops"]["write_failed"]), count);
@@ -311,10 +283,7 @@ devices = ["virt0:rx"]
 "#,
     );
     let (sender, picky) = (stage.nf("sender"), stage.nf("picky"));
-    let (nic, virt) = (
-        sender.open("nic", OpenOptions::default()).unwrap(),
-        sender.open("virt0", OpenOptions::default()).unwrap(),
-    );
+    let [nic, virt] = ["nic", "virt0"].map(|device| open(&sender, device));
     let rule = OpenOptions {
         rule: Some("tcp port 23".into()),
         ..OpenOptions::default()
@@ -329,18 +298,11 @@ devices = ["virt0:rx"]
         "the rule wants some, not all: {got} of {sent}"
     );
     let stats = stage.settle();
-    let no_receiver: u64 = stats["closed_handles"]
-        .as_array()
-        .unwrap()
-        .iter()
+    let no_receiver: u64 = all_handles(&stats)
         .map(|handle| handle["out"]["drops"]["no_receiver"].as_u64().unwrap_or(0))
         .sum();
     assert_eq!(sent, got + no_receiver);
-    let closed = stats["closed_handles"].as_array().unwrap();
-    let came_by = &closed
-        .iter()
-        .find(|handle| handle["device"] == "nic")
-        .unwrap()["out"];
+    let came_by = &books(&stats, "sender", "nic")["out"];
     assert_eq!(number(&came_by["forwarded"]), got);
     assert_eq!(number(&came_by["no_way"]), no_receiver);
     assert_eq!(number(&came_by["released"]), no_receiver);

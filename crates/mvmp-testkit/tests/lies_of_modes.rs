@@ -2,8 +2,9 @@
 //! exist, hop bytes, frames too short for any header. Whatever is said, an honest sharer misses
 //! nothing, each packet is accounted for, and every buffer comes home.
 
-use mvmp_nf::OpenOptions;
-use mvmp_testkit::{LyingHandle, LyingNf, Stage, frames, number, send_all, serve, traffic};
+use mvmp_testkit::{
+    LyingHandle, LyingNf, Stage, books, frames, number, record, send_all, serve, traffic,
+};
 use mvmp_wire::message::{ErrorCode, FromPlatform, ToPlatform};
 use mvmp_wire::{Descriptor, Op, PRIVATE_POOL};
 use rand::RngExt;
@@ -61,8 +62,7 @@ fn liar(stage: &Stage) -> LyingNf {
 
 /// Lets the honest NF begin while `lies` goes on; it must receive everything.
 fn beside_an_honest_nf(stage: &Stage, lies: impl FnOnce()) -> Value {
-    let honest = stage.nf("honest");
-    let shared = honest.open("shared", OpenOptions::default()).unwrap();
+    let (honest, shared) = stage.open("honest", "shared");
     let expected = frames(&traffic()).len() as u64 * PASSES;
     let count = std::thread::scope(|scope| {
         let serving = scope.spawn(|| serve(&shared, |_| {}));
@@ -73,15 +73,6 @@ fn beside_an_honest_nf(stage: &Stage, lies: impl FnOnce()) -> Value {
     honest.close();
     stage.await_gone("liar");
     stage.settle()
-}
-
-/// The accounts of the liar's handle on a device.
-fn books_of(stats: &Value, device: &str) -> Value {
-    let all = ["handles", "closed_handles"].map(|list| stats[list].as_array().unwrap());
-    let mut all = all.into_iter().flatten();
-    all.find(|handle| handle["role"] == "liar" && handle["device"] == device)
-        .unwrap_or_else(|| panic!("no handle on {device}: {stats:#}"))
-        .clone()
 }
 
 fn define(liar: &LyingNf, name: &str, table: Value) -> Result<(), (ErrorCode, String)> {
@@ -282,7 +273,7 @@ fn built_frames_too_short_for_a_header_leave_whole_or_under_a_name() {
         }
     };
     let stats = beside_an_honest_nf(&stage, lies);
-    let drops = |device: &str| books_of(&stats, device)["out"]["drops"].clone();
+    let drops = |device: &str| books(&stats, "liar", device)["out"]["drops"].clone();
     assert_eq!(drops("bond"), json!({}));
     assert_eq!(
         drops("switch"),
@@ -322,7 +313,7 @@ devices = ["nic"]
         number(&stats["ports"]["nic"]["tx"]["transmitted"]) == 6
     });
     assert_eq!(
-        books_of(&stats, "nic")["out"]["drops"],
+        books(&stats, "liar", "nic")["out"]["drops"],
         json!({ "bad_frame": 14 })
     );
     drop(liar);
@@ -333,18 +324,9 @@ devices = ["nic"]
 #[test]
 fn a_capture_that_lies_about_lengths_is_encapsulated_like_any_other() {
     let folder = tempfile::tempdir().unwrap();
-    let mut file = Vec::new();
-    for word in [0xa1b2_3c4d_u32, 0x0004_0002, 0, 0, 262_144, 1] {
-        file.extend(word.to_le_bytes());
-    }
-    for wire in [60, u32::MAX, u32::MAX - 2, 0x0001_0000] {
-        [1, 0, 60, wire]
-            .iter()
-            .for_each(|word: &u32| file.extend(word.to_le_bytes()));
-        file.extend([2; 60]);
-    }
     let path = folder.path().join("long.pcap");
-    std::fs::write(&path, file).unwrap();
+    let lengths = [60, u32::MAX, u32::MAX - 2, 0x0001_0000];
+    record(&path, lengths.map(|wire| (vec![2; 60], wire)));
     let stage = Stage::new(
         &r#"
 [ports]
@@ -359,8 +341,7 @@ devices = ["tag"]
 "#
         .replace("$LONG", path.to_str().unwrap()),
     );
-    let nf = stage.nf("wire");
-    let handle = nf.open("tag", OpenOptions::default()).unwrap();
+    let (nf, handle) = stage.open("wire", "tag");
     assert_eq!(serve(&handle, |burst| send_all(&handle, burst)), 4);
     nf.close();
     stage.settle();

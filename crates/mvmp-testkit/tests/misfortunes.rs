@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use mvmp_nf::OpenOptions;
-use mvmp_testkit::{Stage, Victim, number, serve_until, skip};
+use mvmp_testkit::{Stage, Victim, books, number, serve_until, skip};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
@@ -37,8 +36,7 @@ devices = ["shared"]
 "#
         ));
         let stop = Arc::new(AtomicBool::new(false));
-        let nf = stage.nf("honest");
-        let shared = nf.open("shared", OpenOptions::default()).unwrap();
+        let (nf, shared) = stage.open("honest", "shared");
         let until = Arc::clone(&stop);
         let honest = std::thread::spawn(move || {
             let count = serve_until(&shared, &until, |_| {});
@@ -133,12 +131,7 @@ fn an_nf_that_takes_nothing_is_called_stuck_and_costs_others_nothing() {
     scene.await_traffic(5000);
     drop(victim);
     let stats = scene.ends_well();
-    let books = stats["closed_handles"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|handle| handle["role"] == "victim")
-        .unwrap();
+    let books = books(&stats, "victim", "shared");
     assert!(
         number(&books["drops"]["ring_full"]) > 0,
         "its ring was full, and the loss is its own: {books}"
@@ -188,21 +181,11 @@ fn an_nf_that_runs_out_of_memory_is_reclaimed() {
 fn an_nf_that_keeps_what_it_gets_holds_at_most_its_limit() {
     let scene = Scene::new("alive_s = 600", "rate = 40000, loop = 0");
     let victim = scene.victim(&["--hold"]);
-    let of_victim = |stats: &Value| {
-        stats["handles"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|handle| handle["role"] == "victim")
-            .cloned()
-            .unwrap()
-    };
     let stats = scene.stage.await_stats("its limit is reached", |stats| {
-        of_victim(stats)["drops"]
-            .get("quota")
-            .is_some_and(|quota| number(quota) > 1000)
+        let drops = &books(stats, "victim", "shared")["drops"];
+        drops.get("quota").is_some_and(|quota| number(quota) > 1000)
     });
-    let books = of_victim(&stats);
+    let books = books(&stats, "victim", "shared");
     assert!(number(&books["held"]) <= number(&books["limit"]), "{books}");
     victim.kill();
     let stats = scene.ends_well();
@@ -212,8 +195,7 @@ fn an_nf_that_keeps_what_it_gets_holds_at_most_its_limit() {
 #[test]
 fn a_stream_without_end_can_be_stopped_while_all_are_well() {
     let scene = Scene::new("", FOR_EVER);
-    let extra = scene.stage.nf("victim");
-    let handle = extra.open("shared", OpenOptions::default()).unwrap();
+    let (_extra, handle) = scene.stage.open("victim", "shared");
     let stop = Arc::clone(&scene.stop);
     let other = std::thread::spawn(move || serve_until(&handle, &stop, |_| {}));
     scene.await_traffic(50_000);

@@ -12,12 +12,12 @@ scratch=$(mktemp -d) || exit 2
 trap 'rm -rf "$scratch"' EXIT INT TERM
 
 # Rule, the file of tests, the test that must notice.
-rules="token-check lies wrong_pools_granules_and_operations_are_refused
-open-once lies a_share_that_is_mirrored_to_a_holder_arrives_as_a_copy
-close-once lies a_stale_token_is_refused
+rules="token-check lies shares::wrong_pools_granules_and_operations_are_refused
+open-once lies sending::a_share_that_is_mirrored_to_a_holder_arrives_as_a_copy
+close-once lies shares::a_stale_token_is_refused
 sweep misfortunes an_nf_that_keeps_what_it_gets_holds_at_most_its_limit
-slot-check lies another_nfs_share_is_refused_even_with_its_slot_and_its_token
-drain lies what_a_living_nf_has_sent_before_it_closes_is_sent"
+slot-check lies shares::another_nfs_share_is_refused_even_with_its_slot_and_its_token
+drain lies sending::what_a_living_nf_has_sent_before_it_closes_is_sent"
 
 # One build for all: MVMP_BREAK_RULE says which rule is broken.
 build() { cargo test --quiet -p mvmp-testkit --features break-rules --test lies --test misfortunes --no-run; }

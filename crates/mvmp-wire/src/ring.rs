@@ -100,10 +100,16 @@ impl Producer {
         Ok(self.capacity - used)
     }
 
-    /// Published slots that the consumer had not retired at the last look.
+    /// Filled slots that the consumer had not retired at the last look.
     #[inline]
     pub fn occupied(&self) -> u32 {
         self.tail.wrapping_sub(self.seen_head)
+    }
+
+    /// Filled slots that the consumer was not shown yet.
+    #[inline]
+    pub fn unpublished(&self) -> u32 {
+        self.tail.wrapping_sub(self.published)
     }
 
     /// Fills the next slot. The caller has made sure of [`Self::room`].

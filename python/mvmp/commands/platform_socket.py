@@ -23,8 +23,8 @@ def add_socket_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--socket",
         metavar="PATH",
-        help="the platform's socket (default: $MVMP_SOCKET, else /run/mvmp/mvmp.sock for root and "
-        "$XDG_RUNTIME_DIR/mvmp/mvmp.sock for others)",
+        help="the platform's socket, or the folder of its mvmp.sock (default: $MVMP_SOCKET, else "
+        "/run/mvmp/mvmp.sock for root and $XDG_RUNTIME_DIR/mvmp/mvmp.sock for others)",
     )
 
 
@@ -59,7 +59,7 @@ def ask(socket: str, request: dict[str, Any]) -> dict[str, Any]:
         reply: dict[str, Any] = _mvmp.operator(socket, request)
     except (OSError, mvmp.ConnectError) as error:
         raise CommandError(
-            f"no platform answers at {socket}: {error}; start one with `mvmp up FILE`"
+            f"no platform answers at {socket} ({error}); start one with `mvmp up FILE`, or name its --socket"
         ) from None
     if reply.get("type") == "error" or "error" in reply:
         raise Refused(reply)

@@ -22,17 +22,19 @@ def configure(group: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prints the explanation; a wrong rule is shown with a caret under the place."""
+    """Prints the explanation."""
     from mvmp import PolicyError, _mvmp
 
     try:
         explained = _mvmp.explain_policy(" ".join(args.rule))
     except PolicyError as error:
+        reason = str(error).splitlines()[0]
         if args.output == "json":
             place = {"line": error.line, "column": error.column, "hint": error.hint}
-            print_json({"error": str(error).splitlines()[0], **place})
+            print_json({"error": reason, **place})
             return 1
-        raise CommandError(f"the rule is wrong at {error}") from error
+        hint = f" (hint: {error.hint})" if error.hint else ""
+        raise CommandError(f"the rule is wrong at {reason}{hint}") from error
     text = explained.pop("text")
     if args.output == "json":
         print_json(explained)

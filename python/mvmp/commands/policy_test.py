@@ -57,12 +57,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def only_port(config: dict[str, Any], file: str) -> str:
-    """The port of a configuration that has one.
+    """The port of a configuration by which packets come in, if it has one.
 
     Raises:
         CommandError: It has none, or several.
     """
-    ports = list(config["ports"])
+    ports = [name for name, port in config["ports"].items() if "pcap" in port or "out" not in port]
     if len(ports) != 1:
         known = ", ".join(ports) or "none"
         raise CommandError(f"{file}: name the port with --port NAME; its ports: {known}", 2)
@@ -76,6 +76,9 @@ def packet_lines(packet: dict[str, Any]) -> list[str]:
         return [f"{head}: longer than the port's max_frame"]
     lines = [head]
     for verdict in packet["devices"]:
+        if verdict["direction"] == "out":
+            lines.append(f"  - {verdict['device']}: receives what leaves, not what comes in")
+            continue
         mark = "+" if verdict["wanted"] else "-"
         jumped = "/".join(verdict["jumped"])
         behind = f" behind {jumped}" if jumped else ""
@@ -88,12 +91,18 @@ def packet_lines(packet: dict[str, Any]) -> list[str]:
 def sums(report: dict[str, Any]) -> Table:
     """One row a device."""
     rows = [
-        [device["device"], device["packets"], device["bytes"], device["jumped"], device["rule"]]
+        [device["device"], device["packets"], device["bytes"], device["jumped"], rule_of(device)]
         for device in report["devices"]
     ]
     return Table(
         f"packets that came in by {report['port']}", ("device", "packets", "bytes", "jumped", "rule"), rows
     )
+
+
+def rule_of(device: dict[str, Any]) -> str:
+    """The rule of a cell; of packets that leave, where it does not look at others."""
+    outward = " (of what leaves)" if device["direction"] == "out" else ""
+    return f"{device['rule']}{outward}"
 
 
 def headline(report: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ def configure(commands: Any) -> None:
     )
     parser.add_argument("--watch", action="store_true", help="show it again and again, until Ctrl-C")
     parser.add_argument(
-        "-n", "--interval", type=float, default=1.0, metavar="S", help="with --watch (default: 1 s)"
+        "-n", "--interval", type=seconds, default=1.0, metavar="S", help="with --watch (default: 1 s)"
     )
     add_output_option(parser)
     parser.set_defaults(run=run)
@@ -54,6 +54,14 @@ def run(args: argparse.Namespace) -> int:
             time.sleep(args.interval)
     except KeyboardInterrupt:
         return 0
+
+
+def seconds(text: str) -> float:
+    """A time between two snapshots."""
+    number = float(text)
+    if not 0.01 <= number <= 86400:
+        raise argparse.ArgumentTypeError("0.01 to 86400 seconds")
+    return number
 
 
 def fetch(socket: str) -> dict[str, Any]:
@@ -83,6 +91,7 @@ def tables(stats: dict[str, Any]) -> list[Table]:
     """All tables of one snapshot."""
     return [
         ports_table(stats),
+        waiting_table(stats),
         handles_table("handles", stats["handles"]),
         handles_table("closed handles", stats.get("closed_handles", [])),
         nfs_table(stats),
@@ -119,6 +128,14 @@ def ports_table(stats: dict[str, Any]) -> Table:
         "ports",
         ("port", "state", "received", "dispatched", "transmitted", "drops in", "drops out"),
         rows,
+    )
+
+
+def waiting_table(stats: dict[str, Any]) -> Table:
+    """One row a capture that is not played yet."""
+    waiting = {name: port["waits_for"] for name, port in stats["ports"].items() if port["waits_for"]}
+    return Table(
+        "waiting", ("port", "for"), [[name, ", ".join(awaited)] for name, awaited in waiting.items()]
     )
 
 
@@ -174,6 +191,8 @@ def port_state(port: dict[str, Any]) -> str:
     """What a port is doing, in one word."""
     if not port["present"]:
         return "removed"
-    if port["ended"]:
-        return "ended"
-    return "playing" if port["started"] else "up"
+    if port["waits_for"]:
+        return "waiting"
+    if port["started"]:
+        return "ended" if port["ended"] else "playing"
+    return "up"

@@ -25,13 +25,13 @@ def configure(commands: Any) -> None:
         "on meanwhile. With -o json, a line for each step.",
     )
     parser.add_argument("device", metavar="DEVICE", help="a device of the running platform")
-    parser.add_argument("-n", "--count", type=count, default=10, metavar="N", help="packets (default 10)")
+    parser.add_argument("-n", "--count", type=count, default=10, metavar="N", help="packets (default: 10)")
     parser.add_argument(
         "--wait",
         type=float,
         default=10.0,
         metavar="S",
-        help="seconds without a packet before it gives up (default 10)",
+        help="seconds without a packet before it gives up (default: 10)",
     )
     add_socket_option(parser)
     add_output_option(parser)

@@ -17,7 +17,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from mvmp.commands.output import CommandError, add_output_option, drops_text, print_json
-from mvmp.commands.platform_socket import add_socket_option, default_socket
+from mvmp.commands.platform_socket import add_socket_option, socket_of
 
 if TYPE_CHECKING:
     from mvmp import Platform
@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
 
     _mvmp.log_to_stderr()
     with (
-        mvmp.Platform(args.file, socket=args.socket, harden=args.harden, ports=ports) as platform,
+        mvmp.Platform(args.file, socket=socket_of(args), harden=args.harden, ports=ports) as platform,
         StopSignals() as signals,
     ):
         announce(platform, args)
@@ -223,7 +223,7 @@ def detached_command(args: argparse.Namespace, socket: str, ready_fd: int) -> li
 
 def detach(args: argparse.Namespace) -> int:
     """Starts the platform in a session of its own and returns when it is ready."""
-    socket = os.path.abspath(args.socket or default_socket(os.environ, os.geteuid()))
+    socket = os.path.abspath(socket_of(args))
     log = Path(f"{socket}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
     read_fd, write_fd = os.pipe()

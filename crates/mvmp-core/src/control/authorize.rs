@@ -66,7 +66,7 @@ pub fn role(config: &Config, door: &Door, role: &str, uid: u32) -> Result<(u32, 
             );
             Err(refusal.hint(match spec {
                 Some(_) => format!(
-                    "connect to nf/{role}/mvmp.sock beside it, or set `uid = {uid}` in [nfs.{role}]"
+                    "connect to nf/{role}/mvmp.sock beside it (the folder, named as the socket, means that one), or set `uid = {uid}` in [nfs.{role}]"
                 ),
                 None => format!(
                     "name it in the configuration: [nfs.{role}], or set `open = true` in [platform]"

@@ -19,6 +19,7 @@ mod reconfigure;
 mod serve;
 mod session;
 mod sockets;
+mod start;
 mod state;
 mod stats;
 mod stream;

@@ -69,7 +69,7 @@ impl Control {
         self.owners.insert(own.clone(), nf);
         self.install_devices(&new);
         self.config = new;
-        self.tell_workers();
+        self.tell_workers(&[]);
         self.device_number(&own)
             .ok_or_else(|| Refusal::new(ErrorCode::Config, "the device cannot be made"))
     }
@@ -88,7 +88,7 @@ impl Control {
         self.owners.remove(&name);
         self.config.devices.retain(|device| device.name != name);
         self.devices[device].gone = true;
-        self.tell_workers();
+        self.tell_workers(&[]);
     }
 
     /// The NF that has defined the device of this name.

@@ -63,7 +63,8 @@ impl Control {
         for (number, _) in &opened {
             self.ports[*number].present = true;
         }
-        self.tell_workers();
+        let coming: Vec<u16> = opened.iter().map(|(number, _)| *number as u16).collect();
+        self.tell_workers(&coming);
         for (number, io) in opened {
             self.serve_port(number, io);
         }
@@ -264,8 +265,8 @@ impl Control {
         ports.first().map(|&port| self.ports[port].worker)
     }
 
-    /// Lets every worker act on the configuration as it is now.
-    pub(super) fn tell_workers(&self) {
+    /// Lets every worker act on the configuration as it is now. `coming`: ports that the caller then lets be served.
+    pub(super) fn tell_workers(&self, coming: &[u16]) {
         let seats: Vec<(u8, Option<Seat>)> = self
             .sessions
             .values()
@@ -288,6 +289,7 @@ impl Control {
             };
             let facts = |port: &PortEntry| -> PortFacts { devices::port_facts(&port.spec) };
             worker.tell(Command::Change(Box::new(Change {
+                coming: coming.to_vec(),
                 devices: self
                     .devices
                     .iter()

@@ -52,7 +52,7 @@ impl Control {
                 "wakes": worker.counters.wakes.get(),
             })).collect::<Vec<_>>(),
             "pools": self.pools.iter().map(|pool| self.pool_stats(pool)).collect::<Vec<_>>(),
-            "ports": self.ports.iter().enumerate().map(|(number, port)| (port.spec.name.clone(), port_stats(number, port))).collect::<Map<_, _>>(),
+            "ports": self.ports.iter().enumerate().map(|(number, port)| (port.spec.name.clone(), self.port_stats(number, port))).collect::<Map<_, _>>(),
             "devices": self.devices.iter().filter(|device| !device.gone).map(|device| (device.name.clone(), json!({
                 "mode": self.config.device(&device.name).map(|device| device.mode.as_str()),
                 "ports": device.ports.iter().map(|&port| self.ports[port].spec.name.clone()).collect::<Vec<_>>(),
@@ -65,6 +65,41 @@ impl Control {
                 "buffers": self.reclaims.buffers,
                 "last_us": self.reclaims.last_nanos as f64 / 1e3,
                 "max_us": self.reclaims.max_nanos as f64 / 1e3,
+            },
+        })
+    }
+
+    fn port_stats(&self, number: usize, port: &PortEntry) -> Value {
+        let counters = &port.counters;
+        let failed = counters.write_failed.get();
+        let mut tx_drops = drops(&[&counters.tx_drops]);
+        if failed != 0 {
+            tx_drops[DropReason::WriteFailed.as_str()] = json!(failed);
+        }
+        let waits_for = match port.plays() && !port.started {
+            true => self.awaited(number),
+            false => Vec::new(),
+        };
+        json!({
+            "number": number,
+            "present": port.present,
+            "received": counters.received.get(),
+            "bytes": counters.bytes.get(),
+            "dispatched": counters.dispatched.get(),
+            "bypassed": counters.bypassed.get(),
+            "drops": drops(&[&counters.drops]),
+            "started": counters.started.get() == 1,
+            "ended": port.ended(),
+            "waits_for": waits_for,
+            "mtu": port.mtu,
+            "link": port.link_up,
+            "notes": port.notes,
+            "tx": {
+                "accepted": counters.accepted.get(),
+                "transmitted": counters.transmitted.get().saturating_sub(failed),
+                "bytes": counters.transmitted_bytes.get(),
+                "unwritten": counters.unwritten.get(),
+                "drops": tx_drops,
             },
         })
     }
@@ -181,35 +216,5 @@ fn nf_stats(session: &Session) -> Value {
         "stuck": session.handles.values().any(|handle| handle.stuck),
         "refused": session.shares.iter().map(|share| share.counters.refused.get()).sum::<u64>(),
         "quarantined": session.quarantined,
-    })
-}
-
-fn port_stats(number: usize, port: &PortEntry) -> Value {
-    let counters = &port.counters;
-    let failed = counters.write_failed.get();
-    let mut tx_drops = drops(&[&counters.tx_drops]);
-    if failed != 0 {
-        tx_drops[DropReason::WriteFailed.as_str()] = json!(failed);
-    }
-    json!({
-        "number": number,
-        "present": port.present,
-        "received": counters.received.get(),
-        "bytes": counters.bytes.get(),
-        "dispatched": counters.dispatched.get(),
-        "bypassed": counters.bypassed.get(),
-        "drops": drops(&[&counters.drops]),
-        "started": counters.started.get() == 1,
-        "ended": port.ended(),
-        "mtu": port.mtu,
-        "link": port.link_up,
-        "notes": port.notes,
-        "tx": {
-            "accepted": counters.accepted.get(),
-            "transmitted": counters.transmitted.get().saturating_sub(failed),
-            "bytes": counters.transmitted_bytes.get(),
-            "unwritten": counters.unwritten.get(),
-            "drops": tx_drops,
-        },
     })
 }

@@ -1,13 +1,13 @@
-//! Streams: when a capture starts, how its end travels, when everything is drained, who is stuck.
+//! Streams: how the end of a capture travels, when everything is drained, who is stuck. When one
+//! starts: `start`.
 //!
 //! DESIGN rules 11 to 14. Workers end the handles of ports; the end of rootless handles, and
 //! drained, are questions about the whole platform, which are asked here at each tick.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use mvmp_policy::config::{OnStall, Toward, WaitFor};
+use mvmp_policy::config::OnStall;
 
 use super::session::{Handle, HandlePhase, Phase, Session};
 use super::state::Control;
@@ -52,123 +52,6 @@ impl Control {
                 handle.ended = handle.lanes.iter().all(ended);
             }
         }
-    }
-
-    fn start_captures(&mut self) {
-        for number in 0..self.ports.len() {
-            if self.ports[number].plays() && !self.ports[number].started && self.may_start(number) {
-                self.ports[number].started = true;
-                self.workers[self.ports[number].worker].tell(Command::StartCapture {
-                    port: number as u16,
-                });
-            }
-        }
-    }
-
-    fn may_start(&self, number: usize) -> bool {
-        let wait_for = self.ports[number]
-            .spec
-            .capture()
-            .and_then(|capture| capture.wait_for.clone());
-        let own: Vec<usize> = (0..self.devices.len())
-            .filter(|&device| self.devices[device].ports.contains(&number))
-            .collect();
-        match wait_for {
-            Some(WaitFor::Roles(roles)) => roles.iter().all(|role| self.is_complete(role)),
-            Some(WaitFor::Count(count)) => {
-                let open: usize = own.iter().map(|&device| self.open_handles(device)).sum();
-                open >= count as usize
-            }
-            None if self.config.platform.open => {
-                own.iter().all(|&device| self.open_handles(device) > 0)
-            }
-            None => self
-                .roles_reached(&own)
-                .iter()
-                .all(|role| self.is_complete(role)),
-        }
-    }
-
-    fn open_handles(&self, device: usize) -> usize {
-        let open =
-            |handle: &&Handle| handle.device == device && matches!(handle.phase, HandlePhase::Open);
-        self.sessions
-            .values()
-            .flat_map(|session| session.handles.values())
-            .filter(open)
-            .count()
-    }
-
-    /// The devices that packets of these devices can reach, by the rights in the table.
-    fn devices_reached(&self, from: &[usize]) -> BTreeSet<usize> {
-        let mut reached: BTreeSet<usize> = from.iter().copied().collect();
-        if self.config.platform.open {
-            reached.extend((0..self.devices.len()).filter(|&device| self.devices[device].rootless));
-            return reached;
-        }
-        loop {
-            let before = reached.len();
-            for nf in &self.config.nfs {
-                let right = |device: usize| nf.right(&self.devices[device].name);
-                if reached
-                    .iter()
-                    .any(|&device| right(device).is_some_and(|right| right.rx))
-                {
-                    let sends = (0..self.devices.len())
-                        .filter(|&device| right(device).is_some_and(|right| right.tx))
-                        .flat_map(|device| self.fed_by_sending(device));
-                    reached.extend(sends.collect::<Vec<_>>());
-                }
-            }
-            if reached.len() == before {
-                return reached;
-            }
-        }
-    }
-
-    /// The devices that receive what is sent over this one.
-    fn fed_by_sending(&self, device: usize) -> Vec<usize> {
-        if self.devices[device].rootless {
-            return vec![device];
-        }
-        let ports = &self.devices[device].ports;
-        let shares = |other: &usize| {
-            let of = &self.devices[*other].ports;
-            self.is_fed_by_nfs(*other) && of.iter().any(|port| ports.contains(port))
-        };
-        (0..self.devices.len()).filter(shares).collect()
-    }
-
-    fn roles_reached(&self, from: &[usize]) -> Vec<String> {
-        let reached = self.devices_reached(from);
-        let named = |nf: &&mvmp_policy::config::NfSpec| {
-            reached
-                .iter()
-                .any(|&device| nf.right(&self.devices[device].name).is_some())
-        };
-        self.config
-            .nfs
-            .iter()
-            .filter(named)
-            .map(|nf| nf.name.clone())
-            .collect()
-    }
-
-    /// One instance of the role has all its devices open.
-    fn is_complete(&self, role: &str) -> bool {
-        let Some(spec) = self.config.nf(role) else {
-            return true;
-        };
-        let has = |session: &Session, device: &str| {
-            session.handles.values().any(|handle| {
-                self.devices[handle.device].name == device
-                    && matches!(handle.phase, HandlePhase::Open)
-            })
-        };
-        self.sessions
-            .values()
-            .filter(|session| session.role == role && matches!(session.phase, Phase::Ready))
-            .any(|session| spec.devices.iter().all(|right| has(session, &right.device)))
     }
 
     /// Ends the handles that NFs feed, rootless ones and those that receive what leaves by ports,
@@ -264,14 +147,10 @@ impl Control {
 
     /// What NFs send comes to it: it is rootless, or receives what leaves by its ports.
     pub(super) fn is_fed_by_nfs(&self, device: usize) -> bool {
-        let outward = |cell: &mvmp_policy::config::Cell| {
-            cell.receive
-                .as_ref()
-                .is_some_and(|receive| receive.direction != Toward::In)
-        };
         let entry = &self.devices[device];
         let spec = self.config.device(&entry.name);
-        entry.rootless || spec.is_some_and(|spec| spec.cells.iter().any(outward))
+        entry.rootless
+            || spec.is_some_and(|spec| spec.ports().any(|port| spec.receives_outbound(port)))
     }
 
     /// For a device that receives what leaves by its ports: all captures are at their end, and
@@ -375,15 +254,16 @@ impl Control {
     /// Why it is not drained, for people.
     pub(super) fn holders(&self) -> String {
         let mut reasons: Vec<String> = Vec::new();
-        for port in self
+        for (number, port) in self
             .ports
             .iter()
-            .filter(|port| port.plays() && !(port.started && port.ended()))
+            .enumerate()
+            .filter(|(_, port)| port.plays() && !(port.started && port.ended()))
         {
             let state = if port.started {
-                "is still playing"
+                "is still playing".into()
             } else {
-                "waits for its NFs"
+                format!("waits for {}", self.awaited(number).join(", "))
             };
             reasons.push(format!("port {} {state}", port.spec.name));
         }

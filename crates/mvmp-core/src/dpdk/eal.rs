@@ -332,8 +332,14 @@ impl Drop for WorkerLcore {
 /// The time stamp counter.
 #[inline]
 pub fn rdtsc() -> u64 {
+    #[cfg(target_arch = "x86_64")]
     // SAFETY: reads a register.
-    unsafe { dpdk_sys::dpdk_sys_rdtsc() }
+    return unsafe { std::arch::x86_64::_rdtsc() };
+    #[cfg(not(target_arch = "x86_64"))]
+    // SAFETY: reads a register.
+    unsafe {
+        dpdk_sys::dpdk_sys_rdtsc()
+    }
 }
 
 /// Ticks of [`rdtsc`] per second, as EAL measured them.

@@ -8,15 +8,16 @@
 //! * What leaves for a driver while others still hold it leaves as an indirect mbuf.
 #![allow(unsafe_code)]
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use mvmp_wire::Descriptor;
-use mvmp_wire::descriptor::ARG_OUTBOUND;
 use mvmp_wire::packet::{self, Headers, Link};
 use mvmp_wire::record::{FLAG_MORE, Record};
 use mvmp_wire::region::RecordRegion;
 
+use super::item::{Arrival, Item, Refusal};
 use super::outgoing::Outgoing;
 use super::view::View;
 use crate::counters::PoolCounters;
@@ -26,74 +27,14 @@ use crate::ledger::{Closed, Ledger};
 /// Packets that the worker handles at a time.
 pub const BURST: usize = 64;
 
-/// One packet in the worker's hands: where its frame is.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Item {
-    pub granule: u32,
-    pub offset: u16,
-    pub length: u16,
-    pub link: u8,
-    pub hop: u8,
-    /// What of the buffer this is.
-    pub view: View,
-}
-
-impl Item {
-    /// `arg` of a descriptor on its way down.
-    #[inline(always)]
-    pub fn arg(&self) -> u8 {
-        self.link
-            | if self.view.is_outbound() {
-                ARG_OUTBOUND
-            } else {
-                0
-            }
-    }
-
-    /// Of this buffer, nothing of it shown yet.
-    pub fn default_at(granule: u32) -> Self {
-        Self {
-            granule,
-            ..Self::default()
-        }
-    }
-
-    /// The part of the buffer that `view` shows.
-    pub fn showing(self, view: View, record: &Record) -> Self {
-        let part = view.shown(record);
-        Self {
-            offset: record.offset + part.start,
-            length: part.length(),
-            link: part.link as u8,
-            view,
-            ..self
-        }
-    }
-}
-
-/// What a frame is, apart from its bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Arrival {
-    pub timestamp_ns: i64,
-    pub wire_length: u32,
-    pub in_port: u16,
-    pub link: Link,
-}
-
-/// Why a frame found no buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    NoBuffer,
-    TooLong,
-}
-
 pub struct Buffers {
     /// The pool's number in descriptors.
     pub id: u8,
     pub ledger: Ledger,
     pub counters: Arc<PoolCounters>,
-    /// Frames without an Ethernet header have come in.
-    pub bare: bool,
+    /// What came in was so long, at the least and at the most, and all of it Ethernet.
+    lengths: RangeInclusive<u16>,
+    all_ethernet: bool,
     pool: Pool,
     indirect: IndirectPool,
     records: RecordRegion,
@@ -128,7 +69,9 @@ impl Buffers {
             id,
             ledger,
             counters,
-            bare: false,
+            // Of none: any length widens it.
+            lengths: RangeInclusive::new(u16::MAX, 0),
+            all_ethernet: true,
             pool,
             indirect,
             records,
@@ -149,20 +92,25 @@ impl Buffers {
         items: &mut [Item; BURST],
         headers: &mut [Headers; BURST],
     ) -> (usize, [u64; 2]) {
-        let mut count = 0;
-        let mut lost = [0; 2];
-        // Looked up once, not for each packet.
+        let (mut count, mut lost) = (0, [0; 2]);
+        let (mut shortest, mut longest) = (u16::MAX, 0);
         let (pool, base, records) = (self.pool.clone(), self.pool.base(), self.records.clone());
         let words = records.words();
         for at in 0..mbufs.len() {
             if let Some(&ahead) = mbufs.get(at + AHEAD) {
                 // SAFETY: `ahead` is an mbuf that the driver gave us.
-                prefetch(unsafe {
-                    (*ahead)
-                        .buf_addr
-                        .cast::<u8>()
-                        .add((*ahead).data_off as usize)
-                });
+                let (start, length) = unsafe {
+                    let start = (*ahead).buf_addr.cast::<u8>();
+                    (
+                        start.wrapping_add((*ahead).data_off.into()),
+                        (*ahead).data_len,
+                    )
+                };
+                prefetch(start);
+                if usize::from(length) > LINE_BYTES {
+                    // What is in a tunnel begins there.
+                    prefetch(start.wrapping_add(LINE_BYTES));
+                }
             }
             let mbuf = mbufs[at];
             // SAFETY: the driver has given us this mbuf.
@@ -179,14 +127,40 @@ impl Buffers {
             };
             match admitted {
                 Ok(mbuf) => {
-                    items[count] = describe(base, words, mbuf, arrival, &mut headers[count]);
+                    let item = item_of(base, mbuf, arrival.link);
+                    describe(words, item, self.frame(item), arrival, &mut headers[count]);
+                    (shortest, longest) = (shortest.min(item.length), longest.max(item.length));
+                    items[count] = item;
                     count += 1;
                 }
                 Err(Refusal::NoBuffer) => lost[0] += 1,
                 Err(Refusal::TooLong) => lost[1] += 1,
             }
         }
+        self.note_lengths(shortest, longest);
         (count, lost)
+    }
+
+    #[inline(always)]
+    fn note_lengths(&mut self, shortest: u16, longest: u16) {
+        let (start, end) = (*self.lengths.start(), *self.lengths.end());
+        self.lengths = start.min(shortest)..=end.max(longest);
+    }
+
+    /// Whether a run is of Ethernet frames with a length in `takes`: a NIC can send all of them.
+    #[inline]
+    pub fn are_frames(&self, run: &[Descriptor], takes: RangeInclusive<u16>) -> bool {
+        let all_lengths = &self.lengths;
+        if self.all_ethernet
+            && takes.start() <= all_lengths.start()
+            && all_lengths.end() <= takes.end()
+        {
+            return true;
+        }
+        run.iter().all(|descriptor| {
+            let record = self.record(descriptor.granule);
+            record.link == Link::Ethernet && takes.contains(&record.length)
+        })
     }
 
     /// Puts a frame of the platform's own making into a fresh buffer.
@@ -197,7 +171,7 @@ impl Buffers {
         headers: &mut Headers,
     ) -> Result<Item, Refusal> {
         let mbuf = self.fresh_with(bytes.len(), |room| room.copy_from_slice(bytes))?;
-        self.bare |= arrival.link != Link::Ethernet;
+        self.all_ethernet &= arrival.link == Link::Ethernet;
         Ok(self.describe(mbuf, arrival, headers))
     }
 
@@ -293,13 +267,16 @@ impl Buffers {
     }
 
     fn describe(&mut self, mbuf: *mut Mbuf, arrival: Arrival, headers: &mut Headers) -> Item {
+        let item = item_of(self.pool.base(), mbuf, arrival.link);
+        self.note_lengths(item.length, item.length);
         describe(
-            self.pool.base(),
             self.records.words(),
-            mbuf,
+            item,
+            self.frame(item),
             arrival,
             headers,
-        )
+        );
+        item
     }
 
     #[inline(always)]
@@ -400,8 +377,15 @@ impl Buffers {
         (run.len() as u64 - refused, refused)
     }
 
-    /// Closes the shares of a run of one slot's descriptors and puts what is to be sent into `out`.
-    pub fn depart(&mut self, slot: u8, run: &[Descriptor], out: &mut Vec<*mut Mbuf>) -> Departed {
+    /// Closes the shares of a run of one slot's descriptors; `send` gets what is to be sent, and
+    /// its place in the run.
+    #[inline]
+    pub fn depart(
+        &mut self,
+        slot: u8,
+        run: &[Descriptor],
+        mut send: impl FnMut(usize, Outgoing),
+    ) -> Departed {
         let Self {
             ledger,
             mbufs,
@@ -424,10 +408,11 @@ impl Buffers {
                 Closed::Refused => departed.refused += 1,
                 Closed::Last => {
                     cloned[granule] = false;
-                    out.push(mbufs[granule]);
+                    // SAFETY: nobody holds a share of it: the platform alone has the buffer.
+                    send(at, unsafe { Outgoing::new(mbufs[granule]) });
                 }
                 Closed::Shared => match clone_of(indirect, mbufs, cloned, descriptor.granule) {
-                    Some(clone) => out.push(clone.into_raw()),
+                    Some(clone) => send(at, clone),
                     None => departed.no_buffer += 1,
                 },
             }
@@ -487,49 +472,47 @@ fn place(base: *const u8, mbuf: *mut Mbuf) -> (u32, u16) {
     )
 }
 
-/// Parses what an mbuf holds and writes its record.
+/// What an mbuf of the pool at `base` holds.
+#[inline(always)]
+fn item_of(base: *const u8, mbuf: *mut Mbuf, link: Link) -> Item {
+    let (granule, offset) = place(base, mbuf);
+    Item {
+        granule,
+        offset,
+        // SAFETY: an mbuf of this pool that only we hold.
+        length: unsafe { (*mbuf).data_len },
+        link: link as u8,
+        hop: 0,
+        view: View::default(),
+    }
+}
+
+/// Parses a frame and writes its record.
 #[inline(always)]
 fn describe(
-    base: *const u8,
     records: &[AtomicU64],
-    mbuf: *mut Mbuf,
+    item: Item,
+    frame: &[u8],
     arrival: Arrival,
     headers: &mut Headers,
-) -> Item {
-    let (granule, offset) = place(base, mbuf);
-    // SAFETY: an mbuf of this pool that only we hold: nobody writes its bytes while they are parsed.
-    let (length, frame) = unsafe {
-        let start = (*mbuf).buf_addr.cast::<u8>().add((*mbuf).data_off as usize);
-        (
-            (*mbuf).data_len,
-            std::slice::from_raw_parts(start, (*mbuf).data_len as usize),
-        )
-    };
+) {
     packet::parse_into(frame, arrival.link, headers);
     let record = Record {
         timestamp_ns: arrival.timestamp_ns,
         wire_length: if arrival.wire_length == 0 {
-            length as u32
+            u32::from(item.length)
         } else {
             arrival.wire_length
         },
         flow_hash: headers.flow_hash,
         in_port: arrival.in_port,
-        offset,
-        length,
+        offset: item.offset,
+        length: item.length,
         link: arrival.link,
         flags: if headers.more { FLAG_MORE } else { 0 },
         layers: headers.layers,
     };
-    record.store(records, granule);
-    Item {
-        granule,
-        offset,
-        length,
-        link: arrival.link as u8,
-        hop: 0,
-        view: View::default(),
-    }
+    record.store(records, item.granule);
 }
 
 #[inline(always)]
@@ -562,6 +545,7 @@ fn clone_of(
 
 /// How many packets ahead memory is asked for.
 const AHEAD: usize = 8;
+const LINE_BYTES: usize = 64;
 const HEADROOM: usize = dpdk_sys::RTE_PKTMBUF_HEADROOM as usize;
 const INDIRECT: u64 = dpdk_sys::DPDK_SYS_MBUF_F_INDIRECT | dpdk_sys::DPDK_SYS_MBUF_F_EXTERNAL;
 

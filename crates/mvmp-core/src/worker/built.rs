@@ -8,10 +8,11 @@ use mvmp_wire::memory::Mapping;
 use mvmp_wire::packet::Link;
 use mvmp_wire::{Descriptor, Op};
 
-use super::buffers::{Arrival, Refusal};
+use super::egress::Departing;
+use super::item::{Arrival, Refusal};
 use super::lane::{NO_SLOT, asked};
 use super::returns::Way;
-use super::sending::{Departing, Leaving};
+use super::sending::Leaving;
 use super::view::View;
 use super::{Worker, lane_at};
 use crate::counters::DropReason;

@@ -18,6 +18,8 @@ pub struct NewFaces {
 
 /// What a worker acts on from now on. Handles stay; who has lost a right is closed apart.
 pub struct Change {
+    /// Ports that their workers are told to serve right after this.
+    pub coming: Vec<u16>,
     /// All devices, by number.
     pub devices: Vec<Device>,
     /// The faces of this worker's ports.
@@ -36,6 +38,8 @@ pub struct Change {
 impl Worker {
     /// Takes a change over.
     pub(super) fn change(&mut self, change: Change) {
+        self.changes = self.changes.wrapping_add(1);
+        self.coming = change.coming;
         for (slot, seat) in change.seats {
             if let Some(lane) = self.lanes[slot as usize].as_deref_mut() {
                 lane.seat = seat;

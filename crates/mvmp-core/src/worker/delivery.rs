@@ -3,9 +3,10 @@
 
 use mvmp_policy::rule::Packets;
 
-use super::buffers::{BURST, Buffers, Item};
+use super::buffers::{BURST, Buffers};
 use super::device::Device;
 use super::fragments::Fragments;
+use super::item::Item;
 use super::lane::Lane;
 use super::{Worker, lane_at};
 use crate::counters::DropReason;
@@ -131,6 +132,7 @@ fn deliver(
     if again != 0 {
         deliver_copies(lane, buffers, items, again);
     }
+    // Looked after, and shown to the NF, at the end of the turn.
     if lane.ring.occupied() != 0 && lane.waker.published(tsc) {
         to_wake.push(lane.slot);
     }

@@ -32,15 +32,15 @@ pub enum Exit {
     Unknown,
 }
 
-/// What the ways out ask about one packet.
+/// What the ways out ask about one packet: only what they need is found out.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
+pub struct Asked<D, F> {
     /// The port that it came by, or is to be taken to have come by.
     pub in_port: u16,
     /// Its destination on the Ethernet, 0 without one.
-    pub destination: u64,
+    pub destination: D,
     /// Symmetric hash of its innermost flow.
-    pub flow_hash: u32,
+    pub flow_hash: F,
 }
 
 /// A device.
@@ -148,10 +148,14 @@ impl Device {
 
     /// Where this packet leaves; `up` says which ports have a link.
     #[inline(always)]
-    pub fn exit(&mut self, asked: Asked, up: impl Fn(u16) -> bool) -> Exit {
+    pub fn exit<D, F>(&mut self, asked: Asked<D, F>, up: impl Fn(u16) -> bool) -> Exit
+    where
+        D: FnOnce() -> u64,
+        F: FnOnce() -> u32,
+    {
         match &mut self.exits {
             Exits::Direct(port) => Exit::Port(*port),
-            Exits::Bridge(bridge) => bridge.exit(asked),
+            Exits::Bridge(bridge) => bridge.exit(asked.in_port, asked.destination),
             Exits::Bond(bond) => bond.exit(asked.flow_hash, up),
             Exits::Rootless => Exit::Unknown,
         }
@@ -278,19 +282,21 @@ impl Bond {
     }
 
     #[inline(always)]
-    fn exit(&mut self, flow_hash: u32, up: impl Fn(u16) -> bool) -> Exit {
+    fn exit(&mut self, flow_hash: impl FnOnce() -> u32, up: impl Fn(u16) -> bool) -> Exit {
         let ports = self.ports.len();
         let first = match self.spread {
             Spread::RoundRobin => self.next,
-            Spread::Hash => ((u64::from(flow_hash) * ports as u64) >> 32) as usize,
+            Spread::Hash => ((u64::from(flow_hash()) * ports as u64) >> 32) as usize,
             Spread::ActiveBackup => 0,
         };
-        for ahead in 0..ports {
-            let at = (first + ahead) % ports;
+        let after = |at: usize| if at + 1 == ports { 0 } else { at + 1 };
+        let mut at = first;
+        for _ in 0..ports {
             if up(self.ports[at]) {
-                self.next = (at + 1) % ports;
+                self.next = after(at);
                 return Exit::Port(self.ports[at]);
             }
+            at = after(at);
         }
         Exit::Unknown
     }
@@ -344,17 +350,15 @@ impl Bridge {
     }
 
     #[inline(always)]
-    fn exit(&self, asked: Asked) -> Exit {
-        let own = self.ports.contains(&asked.in_port);
+    fn exit(&self, in_port: u16, destination: impl FnOnce() -> u64) -> Exit {
+        let own = self.ports.contains(&in_port);
         if let (true, &[one, other]) = (own, &*self.ports) {
-            return Exit::Port(if asked.in_port == one { other } else { one });
+            return Exit::Port(if in_port == one { other } else { one });
         }
-        match self.behind(asked.destination) {
+        match self.behind(destination()) {
             // A station does not get back what it sent.
-            Some(port) if port != asked.in_port && self.ports.contains(&port) => Exit::Port(port),
-            _ if own => Exit::Flood {
-                except: asked.in_port,
-            },
+            Some(port) if port != in_port && self.ports.contains(&port) => Exit::Port(port),
+            _ if own => Exit::Flood { except: in_port },
             _ => Exit::Unknown,
         }
     }
@@ -390,37 +394,26 @@ pub fn stations(frame: &[u8]) -> (u64, u64) {
 mod tests {
     use super::*;
 
-    fn asked(in_port: u16, destination: u64) -> Asked {
-        Asked {
-            in_port,
-            destination,
-            flow_hash: 0,
-        }
-    }
-
     #[test]
     fn a_bridge_over_two_ports_takes_the_other_one() {
         let bridge = Bridge::new(&[3, 5]);
-        assert_eq!(bridge.exit(asked(3, 7)), Exit::Port(5));
-        assert_eq!(bridge.exit(asked(5, 7)), Exit::Port(3));
-        assert_eq!(bridge.exit(asked(4, 7)), Exit::Unknown);
+        assert_eq!(bridge.exit(3, || 7), Exit::Port(5));
+        assert_eq!(bridge.exit(5, || 7), Exit::Port(3));
+        assert_eq!(bridge.exit(4, || 7), Exit::Unknown);
     }
 
     #[test]
     fn a_bridge_over_three_ports_learns_and_floods() {
         let mut bridge = Bridge::new(&[0, 1, 2]);
-        assert_eq!(bridge.exit(asked(0, 7)), Exit::Flood { except: 0 });
+        assert_eq!(bridge.exit(0, || 7), Exit::Flood { except: 0 });
         bridge.learn(7, 2);
-        assert_eq!(bridge.exit(asked(0, 7)), Exit::Port(2));
-        assert_eq!(bridge.exit(asked(9, 7)), Exit::Port(2), "built by an NF");
-        assert_eq!(bridge.exit(asked(9, 8)), Exit::Unknown);
+        assert_eq!(bridge.exit(0, || 7), Exit::Port(2));
+        assert_eq!(bridge.exit(9, || 7), Exit::Port(2), "built by an NF");
+        assert_eq!(bridge.exit(9, || 8), Exit::Unknown);
         bridge.learn(GROUP_BIT | 1, 1);
-        assert_eq!(
-            bridge.exit(asked(0, GROUP_BIT | 1)),
-            Exit::Flood { except: 0 }
-        );
+        assert_eq!(bridge.exit(0, || GROUP_BIT | 1), Exit::Flood { except: 0 });
         bridge.forget(2);
-        assert_eq!(bridge.exit(asked(0, 7)), Exit::Flood { except: 0 });
+        assert_eq!(bridge.exit(0, || 7), Exit::Flood { except: 0 });
     }
 
     #[test]
@@ -428,9 +421,9 @@ mod tests {
         let exits = |spread, hash: u32, up: &dyn Fn(u16) -> bool| {
             let mut bond = Bond::new(&[4, 6], spread);
             [
-                bond.exit(hash, up),
-                bond.exit(hash, up),
-                bond.exit(hash, up),
+                bond.exit(|| hash, up),
+                bond.exit(|| hash, up),
+                bond.exit(|| hash, up),
             ]
         };
         let (four, six) = (Exit::Port(4), Exit::Port(6));

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use mvmp_policy::rule::{Classifier, Needs, Packets};
-use mvmp_wire::packet::{Headers, LayerSet, Stack, TunnelPorts, parse_into, walk_stack};
+use mvmp_wire::packet::{Headers, LayerSet, Stack, TunnelPorts, parse_into, walk_on};
 
-use super::buffers::{BURST, Buffers, Item};
+use super::buffers::{BURST, Buffers};
+use super::item::Item;
 use super::view::{Part, View};
 
 /// Cells that a face can have: a platform has as many devices.
@@ -34,11 +35,11 @@ impl Face {
         self.decap.is_empty() && self.strip.is_empty()
     }
 
-    /// Which packets each cell wants, a bit for each packet.
+    /// Which packets each of the cells in `asked` wants, a bit for each packet.
     #[inline(always)]
-    pub fn wanted(&self, packets: &Packets<'_>) -> [u64; CELLS] {
+    pub fn wanted(&self, packets: &Packets<'_>, asked: u64) -> [u64; CELLS] {
         let mut wanted = [0; CELLS];
-        self.classifier.classify(packets, &mut wanted);
+        self.classifier.classify_for(packets, asked, &mut wanted);
         wanted
     }
 
@@ -48,6 +49,9 @@ impl Face {
         let shown = Part::from(stack.view(self.decap.union(self.strip)));
         if shown == whole && base == 0 {
             return (shown, View::default());
+        }
+        if self.strip.is_empty() && base == 0 {
+            return (shown, View::showing(shown));
         }
         let sent = if self.strip.is_empty() {
             whole
@@ -64,6 +68,8 @@ pub struct Arrivals {
     pub headers: [Headers; BURST],
     /// Filled only where something asks for tunnels.
     pub stacks: [Stack; BURST],
+    /// Headers of what each stack's last level shows: what most faces see. Filled with the stacks.
+    inner: [Headers; BURST],
     pub wire_lengths: [u32; BURST],
     /// The same packets as one face, or one handle, sees them.
     seen: [Item; BURST],
@@ -76,6 +82,7 @@ impl Default for Arrivals {
             items: [Item::default(); BURST],
             headers: [Headers::default(); BURST],
             stacks: [Stack::default(); BURST],
+            inner: [Headers::default(); BURST],
             wire_lengths: [0; BURST],
             seen: [Item::default(); BURST],
             seen_headers: [Headers::default(); BURST],
@@ -89,7 +96,8 @@ impl Arrivals {
         for at in 0..count {
             let (item, headers, stack) =
                 (self.items[at], &mut self.headers[at], &mut self.stacks[at]);
-            walk_stack(buffers.frame(item), headers.link, ports, stack);
+            let inner = &mut self.inner[at];
+            walk_on(buffers.frame(item), headers, ports, stack, inner);
             headers.flow_hash = stack.innermost_hash();
             let record = buffers.note_flow(item.granule, headers.flow_hash);
             self.wire_lengths[at] = record.wire_length;
@@ -121,10 +129,11 @@ impl Arrivals {
             });
             return &self.items[..count];
         }
+        let mut levels = 0;
         for at in 0..count {
-            self.see(face, at, 0, buffers);
+            levels |= u64::from(self.see(face, at, 0, buffers)) << at;
         }
-        self.ask_seen(buffers, count, asks);
+        self.ask_seen(buffers, count, levels, asks);
         &self.seen[..count]
     }
 
@@ -136,9 +145,9 @@ impl Arrivals {
         buffers: &Buffers,
         asks: impl FnOnce(&Packets<'_>),
     ) -> &[Item] {
-        self.see(face, 0, base, buffers);
+        let level = self.see(face, 0, base, buffers);
         self.seen[0].view = self.seen[0].view.outbound();
-        self.ask_seen(buffers, 1, asks);
+        self.ask_seen(buffers, 1, u64::from(level), asks);
         &self.seen[..1]
     }
 
@@ -157,24 +166,28 @@ impl Arrivals {
             parse_into(whole, record.link, &mut self.headers[at]);
             self.wire_lengths[at] = record.wire_length;
             if let Some(ports) = tunnels {
-                walk_stack(whole, record.link, ports, &mut self.stacks[at]);
+                let (stack, inner) = (&mut self.stacks[at], &mut self.inner[at]);
+                walk_on(whole, &self.headers[at], ports, stack, inner);
             }
             self.seen[at] = *item;
             let link = item.view.shown(&record).link;
             parse_into(buffers.frame(*item), link, &mut self.seen_headers[at]);
         }
-        self.ask_seen(buffers, shown.len(), asks);
+        self.ask_seen(buffers, shown.len(), 0, asks);
     }
 
+    /// One packet as a face sees it. True: it is the last level of its stack, whose headers are
+    /// known; else `seen_headers` has them.
     #[inline(always)]
-    fn see(&mut self, face: &Face, at: usize, base: u16, buffers: &Buffers) {
+    fn see(&mut self, face: &Face, at: usize, base: u16, buffers: &Buffers) -> bool {
         let item = self.items[at];
         let whole = Part {
             start: 0,
             end: item.length,
             link: self.headers[at].link,
         };
-        let (part, view) = face.view(&self.stacks[at], whole, base);
+        let stack = &self.stacks[at];
+        let (part, view) = face.view(stack, whole, base);
         self.seen[at] = Item {
             offset: item.offset + part.start,
             length: part.length(),
@@ -182,16 +195,39 @@ impl Arrivals {
             view,
             ..item
         };
+        if stack.shows_level(face.decap.union(face.strip)) {
+            return true;
+        }
         if part == whole {
             self.seen_headers[at] = self.headers[at];
         } else {
             let frame = buffers.frame(self.seen[at]);
             parse_into(frame, part.link, &mut self.seen_headers[at]);
         }
+        false
     }
 
+    /// Asks about packets as they are seen, those in `levels` as the last level of their stacks.
     #[inline(always)]
-    fn ask_seen(&self, buffers: &Buffers, count: usize, asks: impl FnOnce(&Packets<'_>)) {
+    fn ask_seen(
+        &mut self,
+        buffers: &Buffers,
+        count: usize,
+        levels: u64,
+        asks: impl FnOnce(&Packets<'_>),
+    ) {
+        let all = u64::MAX.unbounded_shr((BURST - count) as u32);
+        let headers = if levels == all {
+            &self.inner
+        } else {
+            let mut left = levels;
+            while left != 0 {
+                let at = left.trailing_zeros() as usize;
+                left &= left - 1;
+                self.seen_headers[at] = self.inner[at];
+            }
+            &self.seen_headers
+        };
         let mut outer_frames: [&[u8]; BURST] = [&[]; BURST];
         let mut frames: [&[u8]; BURST] = [&[]; BURST];
         for at in 0..count {
@@ -199,7 +235,7 @@ impl Arrivals {
             frames[at] = buffers.frame(self.seen[at]);
         }
         asks(&Packets {
-            headers: &self.seen_headers[..count],
+            headers: &headers[..count],
             frames: &frames[..count],
             outer: &self.headers[..count],
             outer_frames: &outer_frames[..count],

@@ -13,8 +13,9 @@ use mvmp_wire::ring::{Consumer, Producer};
 use mvmp_wire::wake::Waker;
 use mvmp_wire::{Descriptor, MAX_HANDLES, Op};
 
-use super::buffers::{Buffers, Item, prefetch_to_write};
+use super::buffers::{BURST, Buffers, prefetch_to_write};
 use super::device::Seat;
+use super::item::Item;
 use crate::counters::{DropReason, HandleCounters, NfCounters};
 
 /// No slot.
@@ -107,7 +108,8 @@ impl Lane {
         self.ring.occupied() >= half
     }
 
-    /// Delivers the packets that `wanted` names; each opens a share. Returns how many it took, and
+    /// Delivers the packets that `wanted` names; each opens a share. The NF sees them at the end of
+    /// the turn, or once there is a burst of them. Returns how many it took, and
     /// those that this handle holds already (they must be delivered as copies), which are not counted yet.
     #[inline]
     pub fn deliver(&mut self, buffers: &mut Buffers, items: &[Item], wanted: u64) -> (u32, u64) {
@@ -194,8 +196,18 @@ impl Lane {
         if delivered != 0 {
             counters.delivered.add(u64::from(delivered));
             counters.held.set(u64::from(held));
-            self.ring.publish(self.down.rx_tail());
+            // The index lies in a line that the NF's core polls: a full burst is worth fetching it back,
+            // less waits for the end of the turn.
+            if self.ring.unpublished() >= BURST as u32 {
+                self.publish();
+            }
         }
+    }
+
+    /// Shows the NF all that was delivered.
+    #[inline]
+    pub fn publish(&mut self) {
+        self.ring.publish(self.down.rx_tail());
     }
 }
 

@@ -128,10 +128,15 @@ impl Nap {
 }
 
 impl Worker {
-    /// Wakes NFs that sleep beside packets: half a ring, packets that wait long, or before our own nap.
+    /// Shows NFs what was delivered in this turn, and wakes those that sleep beside packets: half a ring, packets that wait long, or before our own nap.
     pub(super) fn wake_nfs(&mut self, tsc: u64, idle: bool) {
         if self.to_wake.is_empty() {
             return;
+        }
+        for &slot in &self.to_wake {
+            if let Some(lane) = lane_at(&mut self.lanes, slot) {
+                lane.publish();
+            }
         }
         let (mut at, mut turn) = (0, Turn::new(tsc, idle));
         let patience = self.nap.patience;

@@ -70,10 +70,17 @@ impl Outgoing {
     }
 
     /// For another worker.
-    pub fn into_parcel(self, port: u16, timestamp_ns: i64, wire_length: u32, link: Link) -> Parcel {
+    pub fn into_parcel(
+        self,
+        (port, changes): (u16, u32),
+        timestamp_ns: i64,
+        wire_length: u32,
+        link: Link,
+    ) -> Parcel {
         Parcel {
             mbuf: self.0,
             port,
+            changes,
             timestamp_ns,
             wire_length,
             link,
@@ -89,6 +96,8 @@ pub struct Parcel {
     mbuf: *mut Mbuf,
     /// The port that it is for.
     pub port: u16,
+    /// How many changes of the configuration its sender had taken over.
+    pub changes: u32,
     pub timestamp_ns: i64,
     pub wire_length: u32,
     /// What its first byte is.

@@ -3,9 +3,10 @@
 
 use mvmp_wire::packet::{Headers, parse_into};
 
-use super::buffers::{Arrival, BURST, Item};
+use super::buffers::BURST;
 use super::delivery::{Except, deal, prepare};
 use super::face::CELLS;
+use super::item::{Arrival, Item};
 use super::lane::NO_SLOT;
 use super::outgoing::Parcel;
 use super::view::Part;
@@ -32,16 +33,18 @@ impl Worker {
             to_wake,
             fragments,
             tsc,
+            tracer,
             ..
         } = self;
         let (devices, buffers) = (&parts.devices, &mut parts.pools[pool]);
+        let mut told = Vec::new();
         seen.items[0] = item;
         parse_into(buffers.frame(item), part.link, &mut seen.headers[0]);
         seen.look_deeper(buffers, 1, &parts.tunnel_ports);
         for face in &ports[place].outward {
             let (mut wanted, mut flows) = ([0; CELLS], [0; BURST]);
             let items = seen.seen_outbound(face, part.start, buffers, |packets| {
-                wanted = face.wanted(packets);
+                wanted = face.wanted(packets, u64::MAX);
                 for (&device, &wanted) in face.devices.iter().zip(&wanted) {
                     prepare(
                         &devices[device],
@@ -59,8 +62,14 @@ impl Worker {
                     deal(device, lanes, to_wake, buffers, items, &flows, except, *tsc);
                 }
             }
+            if tracer.is_some() {
+                told.push((face.devices.clone(), items[0], wanted));
+            }
         }
         self.departures = Some(seen);
+        for (devices, item, wanted) in told {
+            self.trace_seen((place, pool), &devices, &[item], &wanted, Some(sender));
+        }
     }
 
     /// Offers what another worker has handed over: its bytes, in a buffer of this worker's.

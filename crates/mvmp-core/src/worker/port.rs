@@ -9,8 +9,9 @@ use std::sync::Arc;
 use mvmp_wire::Descriptor;
 use mvmp_wire::packet::Link;
 
-use super::buffers::{Arrival, BURST, Buffers, Departed, Item, Refusal};
+use super::buffers::{BURST, Buffers, Departed};
 use super::face::Face;
+use super::item::{Arrival, Item, Refusal};
 use super::outgoing::{Outgoing, Parcel, discard_all};
 use crate::capture::{CaptureSink, CaptureSource, Pacer};
 use crate::counters::{DropReason, PortCounters};
@@ -257,7 +258,8 @@ impl Port {
     #[inline]
     pub fn send_run(&mut self, buffers: &mut Buffers, slot: u8, run: &[Descriptor]) -> Departed {
         let waiting = self.out.len();
-        let departed = buffers.depart(slot, run, &mut self.out);
+        let out = &mut self.out;
+        let departed = buffers.depart(slot, run, |_, outgoing| out.push(outgoing.into_raw()));
         self.counters
             .accepted
             .add((self.out.len() - waiting) as u64);

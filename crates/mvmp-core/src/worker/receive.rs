@@ -5,13 +5,15 @@
 //! in the absence of NFs is sent on last.
 
 use super::Worker;
-use super::buffers::{BURST, Item};
+use super::buffers::BURST;
 use super::delivery::{Except, deal, prepare};
 use super::device::{Device, Exits, stations};
-use super::face::{Arrivals, CELLS};
+use super::egress::Departing;
+use super::face::{Arrivals, CELLS, Face};
+use super::item::Item;
 use super::lane::NO_SLOT;
 use super::port::Books;
-use super::sending::{Departing, Leaving};
+use super::sending::Leaving;
 
 impl Worker {
     /// One burst from each port; returns how many packets there were.
@@ -56,6 +58,7 @@ impl Worker {
         room
     }
 
+    #[inline(never)]
     fn receive_from(&mut self, at: usize, most: usize, now_ns: i64) -> usize {
         let port = &mut self.ports[at];
         if port.ended || most == 0 {
@@ -78,7 +81,11 @@ impl Worker {
         if self.deep {
             arrivals.look_deeper(buffers, count, &self.parts.tunnel_ports);
         }
-        let mut books = Books::default();
+        let hears = |device: usize| !self.parts.devices[device].is_deaf();
+        let mut books = Books {
+            heard: self.ports[at].devices().any(hears),
+            ..Books::default()
+        };
         for face in 0..self.ports[at].faces.len() {
             self.dispatch(at, face, &mut arrivals, count, &mut books);
         }
@@ -95,8 +102,24 @@ impl Worker {
         count
     }
 
+    /// The cells of a face whose rules matter: a bit for each. Where nobody receives from the port at
+    /// all, every rule is asked: the drop is named after it.
+    fn asked(&self, face: &Face, heard: bool) -> u64 {
+        if !heard || self.tracer.is_some() {
+            return u64::MAX;
+        }
+        let matters = |&device: &usize| {
+            let device = &self.parts.devices[device];
+            !device.is_deaf() || device.bypasses() || matches!(device.exits, Exits::Bridge(_))
+        };
+        let cells = face.devices.iter().enumerate();
+        cells.fold(0, |asked, (cell, device)| {
+            asked | u64::from(matters(device)) << cell
+        })
+    }
+
     /// Offers a burst to the devices of one face.
-    #[inline]
+    #[inline(never)]
     fn dispatch(
         &mut self,
         at: usize,
@@ -105,6 +128,7 @@ impl Worker {
         count: usize,
         books: &mut Books,
     ) {
+        let asked = self.asked(&self.ports[at].faces[face_at], books.heard);
         let Self {
             ports,
             parts,
@@ -119,7 +143,7 @@ impl Worker {
         let buffers = &mut parts.pools[port.pool];
         let (mut wanted, mut flows) = ([0; CELLS], [0; BURST]);
         let items = arrivals.seen_by(face, buffers, count, |packets| {
-            wanted = face.wanted(packets);
+            wanted = face.wanted(packets, asked);
             for (&device, &wanted) in face.devices.iter().zip(&wanted) {
                 if wanted == 0 {
                     continue;
@@ -139,7 +163,6 @@ impl Worker {
         let mut bypassed = 0;
         for (&device, &wanted) in face.devices.iter().zip(&wanted) {
             let device = &devices[device];
-            books.heard |= !device.is_deaf();
             if wanted == 0 {
                 continue;
             }
@@ -166,7 +189,8 @@ impl Worker {
             let (mut cells, face) = ([0; CELLS], &self.ports[at].faces[face_at]);
             let devices = &mut cells[..face.devices.len()];
             devices.copy_from_slice(&face.devices);
-            self.trace_seen(at, devices, &seen[..count], &wanted, false);
+            let pool = self.ports[at].pool;
+            self.trace_seen((at, pool), devices, &seen[..count], &wanted, None);
             if bypassed != 0 {
                 self.bypass(at, devices, &seen[..count], &wanted, books);
             }

@@ -7,9 +7,10 @@
 use mvmp_wire::descriptor::ReleaseReason;
 use mvmp_wire::{Descriptor, Op, PRIVATE_POOL};
 
-use super::buffers::{BURST, Item, prefetch};
+use super::buffers::{BURST, prefetch};
 use super::delivery::{Except, deal, prepare};
 use super::device::Exits;
+use super::item::Item;
 use super::lane::{NO_SLOT, REFUSED_MAX, SLOTS_PER_LINE, asked};
 use super::{Worker, lane_at};
 use crate::broken::{Rule, is_broken};
@@ -33,44 +34,53 @@ pub(super) enum Way {
 impl Worker {
     /// Asks for the slots that NFs have filled: they come from another core's cache while this one receives.
     pub(super) fn expect_returns(&mut self) {
-        for nf in self.nfs.iter_mut().filter(|nf| !nf.quarantined) {
-            // What is wrong with the index is found again, and dealt with, by the taking.
-            let waiting = nf
-                .returns
-                .available(nf.up.return_tail())
-                .unwrap_or(1)
-                .min(TURN as u32);
-            nf.expected = waiting;
-            let slots = nf.up.return_slots();
-            for ahead in (0..waiting).step_by(SLOTS_PER_LINE) {
-                if let Some(slot) = nf.returns.slot(slots, ahead) {
-                    prefetch(std::ptr::from_ref(slot).cast());
-                }
+        (0..self.nfs.len()).for_each(|at| self.expect_returns_of(at));
+    }
+
+    #[inline]
+    fn expect_returns_of(&mut self, at: usize) {
+        let nf = &mut self.nfs[at];
+        nf.expected = 0;
+        if nf.quarantined {
+            return;
+        }
+        let waiting = match nf.returns.available(nf.up.return_tail()) {
+            Ok(waiting) => waiting.min(TURN as u32),
+            Err(broken) => return self.quarantine(at, broken.to_string()),
+        };
+        nf.expected = waiting;
+        let slots = nf.up.return_slots();
+        for ahead in (0..waiting).step_by(SLOTS_PER_LINE) {
+            if let Some(slot) = nf.returns.slot(slots, ahead) {
+                prefetch(std::ptr::from_ref(slot).cast());
             }
         }
     }
 
-    pub(super) fn take_returns(&mut self) -> usize {
+    /// Takes what NFs return: of each a turn's worth, or as much as was received if that is more.
+    pub(super) fn take_returns(&mut self, received: usize) -> usize {
         let mut work = 0;
         for at in 0..self.nfs.len() {
-            if !self.nfs[at].quarantined && self.nfs[at].expected != 0 {
-                work += self.take_returns_of(at, self.nfs[at].expected as usize);
+            let mut taken = 0;
+            loop {
+                let done = self.take_returns_of(at);
+                taken += done;
+                if done < TURN || taken >= 2 * received {
+                    break;
+                }
+                self.expect_returns_of(at);
             }
+            work += taken;
         }
         work
     }
 
-    /// Takes up to `most` descriptors of one NF; returns how many.
-    pub(super) fn take_returns_of(&mut self, at: usize, most: usize) -> usize {
+    /// Takes the expected descriptors of one NF; returns how many.
+    #[inline(never)]
+    fn take_returns_of(&mut self, at: usize) -> usize {
         let nf = &mut self.nfs[at];
-        let waiting = match nf.returns.available(nf.up.return_tail()) {
-            Ok(waiting) => (waiting as usize).min(most),
-            Err(broken) => {
-                self.quarantine(at, broken.to_string());
-                return 0;
-            }
-        };
-        if waiting == 0 {
+        let waiting = std::mem::take(&mut nf.expected) as usize;
+        if waiting == 0 || nf.quarantined {
             return 0;
         }
         let mut batch = std::mem::take(&mut self.batch);
@@ -98,6 +108,7 @@ impl Worker {
     }
 
     /// Takes descriptors that all ask for the same; returns how many (fewer where a lossless stream must wait).
+    #[inline(never)]
     fn take_run(&mut self, at: usize, run: &[Descriptor]) -> usize {
         let first = run[0];
         if first.pool == PRIVATE_POOL {

@@ -6,8 +6,8 @@
 
 use mvmp_wire::{Descriptor, Op};
 
-use super::buffers::Item;
 use super::face::CELLS;
+use super::item::Item;
 use super::view::Part;
 use super::{Event, Worker, lane_at};
 
@@ -78,15 +78,16 @@ impl Worker {
         });
     }
 
-    /// Tells of the packets of a burst that the traced device was offered.
+    /// Tells of the packets of a burst, in buffers of `pool`, that the traced device was offered
+    /// at a port. `sender`: they are on their way out, sent over that slot, which does not get them.
     #[cold]
     pub(super) fn trace_seen(
         &mut self,
-        at: usize,
+        (at, pool): (usize, usize),
         devices: &[usize],
         items: &[Item],
         wanted: &[u64; CELLS],
-        outbound: bool,
+        sender: Option<u8>,
     ) {
         let Some(mut tracer) = self.tracer.take() else {
             return;
@@ -98,7 +99,7 @@ impl Worker {
                 }
                 tracer.left -= 1;
                 let wanted = wanted[cell] & 1 << n != 0;
-                let step = self.seen(at, tracer.device, *item, n, wanted, outbound);
+                let step = self.seen((at, pool), tracer.device, *item, n, wanted, sender);
                 if wanted {
                     tracer.watched.push(item.granule);
                 }
@@ -112,20 +113,21 @@ impl Worker {
 
     fn seen(
         &mut self,
-        at: usize,
+        (at, pool): (usize, usize),
         device: usize,
         item: Item,
         n: usize,
         wanted: bool,
-        outbound: bool,
+        sender: Option<u8>,
     ) -> Step {
         let port = &self.ports[at];
-        let buffers = &self.parts.pools[port.pool];
+        let buffers = &self.parts.pools[pool];
         let record = buffers.record(item.granule);
         let whole = Item::default_at(item.granule).showing(Default::default(), &record);
         let frame = buffers.frame(whole);
         let mut handles = Vec::new();
-        for slot in self.parts.devices[device].listeners() {
+        let listeners = self.parts.devices[device].listeners();
+        for slot in listeners.filter(|&slot| Some(slot) != sender) {
             let holds = buffers.ledger.is_held(slot, item.granule);
             if let Some(lane) = lane_at(&mut self.lanes, slot) {
                 let outcome = match (holds, lane.narrowed & 1 << n != 0) {
@@ -141,7 +143,7 @@ impl Worker {
         Step::Seen {
             device,
             port: port.number,
-            outbound,
+            outbound: sender.is_some(),
             timestamp_ns: record.timestamp_ns,
             wire_length: record.wire_length,
             link: record.link as u8,
@@ -149,7 +151,7 @@ impl Worker {
             shown: item.view.shown(&record),
             wanted,
             handles,
-            bypassed: wanted && self.parts.devices[device].bypasses(),
+            bypassed: wanted && sender.is_none() && self.parts.devices[device].bypasses(),
         }
     }
 

@@ -53,20 +53,34 @@ impl From<packet::View> for Part {
 /// What a share shows and sends, in one word; the default is the whole frame, inbound.
 ///
 /// ```text
-/// shown: start (14) | end (14) | link (2)     sent: start (14) | end (14) | link (2)     parts (1) | outbound (1)
+/// shown: start (14) | end (14) | link (2)     sent: start (14) | end (14) | link (2)     (1) | cut (1) | parts (1) | outbound (1)
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct View(u64);
 
 const OUTBOUND: u64 = 1 << 63;
+/// It shows a part.
 const PARTS: u64 = 1 << 62;
+/// It sends a part.
+const CUT: u64 = 1 << 61;
 /// Bits of an offset: frames have at most 9,600 bytes.
 const BITS: u32 = 14;
 
 impl View {
     /// A share that shows one part and sends another.
     pub fn new(shown: Part, sent: Part) -> Self {
-        Self(packed(shown) | packed(sent) << 30 | PARTS)
+        Self(packed(shown) | packed(sent) << 30 | PARTS | CUT)
+    }
+
+    /// A share that shows a part and sends the frame as it came.
+    pub fn showing(shown: Part) -> Self {
+        Self(packed(shown) | PARTS)
+    }
+
+    /// What leaves by a port is a part of the frame.
+    #[inline(always)]
+    pub fn is_cut(self) -> bool {
+        self.0 & CUT != 0
     }
 
     /// The same, of a packet on its way out.
@@ -90,7 +104,7 @@ impl View {
 
     /// What leaves by a port when the NF sends it.
     pub fn sent(self, record: &Record) -> Part {
-        if self.0 & PARTS == 0 {
+        if self.0 & CUT == 0 {
             Part::whole(record)
         } else {
             unpacked(self.0 >> 30)

@@ -1,7 +1,7 @@
 //! Domains: ports that are joined by devices, and which roles can read whose packets.
 
 use super::spec::Mode;
-use super::{Config, DeviceSpec};
+use super::{Config, DeviceSpec, NfSpec};
 
 /// Ports that are joined by devices, directly or over others: one worker, one pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,34 +77,73 @@ pub(super) fn reach(config: &Config) -> Vec<Vec<usize>> {
             }
         }
     }
-    // Over rootless devices packets go on to others, until nothing is new.
-    while spread(config, &mut reach) {}
+    // What one sends goes on to others, until nothing is new.
+    let passages = passages(config);
+    while passages
+        .iter()
+        .map(|passage| passage.spread(&mut reach))
+        .fold(false, |grew, grows| grew | grows)
+    {}
     reach
 }
 
-/// One step along all rootless devices; whether anything was new.
-fn spread(config: &Config, reach: &mut [Vec<usize>]) -> bool {
-    let mut grew = false;
-    for device in config
+/// Where packets of some roles are handed to others; roles as places in [`Config::nfs`].
+struct Passage {
+    senders: Vec<usize>,
+    receivers: Vec<usize>,
+}
+
+/// The rootless devices, and the ports of which somebody receives what leaves.
+fn passages(config: &Config) -> Vec<Passage> {
+    let roles = |may: &dyn Fn(&NfSpec) -> bool| -> Vec<usize> {
+        let all = config.nfs.iter().enumerate();
+        all.filter(|(_, nf)| may(nf))
+            .map(|(role, _)| role)
+            .collect()
+    };
+    let sends =
+        |nf: &NfSpec, device: &DeviceSpec| nf.right(&device.name).is_some_and(|right| right.tx);
+    let receives =
+        |nf: &NfSpec, device: &DeviceSpec| nf.right(&device.name).is_some_and(|right| right.rx);
+    let rootless = config
         .devices
         .iter()
         .filter(|device| device.mode == Mode::Rootless)
-    {
-        let mut sent: Vec<usize> = Vec::new();
-        for (role, nf) in config.nfs.iter().enumerate() {
-            if nf.right(&device.name).is_some_and(|right| right.tx) {
-                sent.extend(&reach[role]);
-            }
+        .map(|device| Passage {
+            senders: roles(&|nf| sends(nf, device)),
+            receivers: roles(&|nf| receives(nf, device)),
+        });
+    let ports = config.ports.iter().map(|port| {
+        let behind = |device: &&DeviceSpec| device.ports().any(|name| name == port.name);
+        let devices: Vec<&DeviceSpec> = config.devices.iter().filter(behind).collect();
+        // What it defines over a port can send there, and receive what leaves.
+        let defines = |nf: &NfSpec| nf.may_define.contains(&port.name);
+        Passage {
+            senders: roles(&|nf| defines(nf) || devices.iter().any(|device| sends(nf, device))),
+            receivers: roles(&|nf| {
+                let shows = |device: &&DeviceSpec| {
+                    receives(nf, device) && device.receives_outbound(&port.name)
+                };
+                defines(nf) || devices.iter().any(shows)
+            }),
         }
-        for (role, nf) in config.nfs.iter().enumerate() {
-            if nf.right(&device.name).is_some_and(|right| right.rx) {
-                let before = reach[role].len();
-                reach[role].extend(&sent);
-                reach[role].sort_unstable();
-                reach[role].dedup();
-                grew |= reach[role].len() > before;
-            }
+    });
+    rootless.chain(ports).collect()
+}
+
+impl Passage {
+    /// Whether that was new to any of the receivers.
+    fn spread(&self, reach: &mut [Vec<usize>]) -> bool {
+        let senders = self.senders.iter();
+        let sent: Vec<usize> = senders.flat_map(|&role| reach[role].clone()).collect();
+        let mut grew = false;
+        for &role in &self.receivers {
+            let before = reach[role].len();
+            reach[role].extend(&sent);
+            reach[role].sort_unstable();
+            reach[role].dedup();
+            grew |= reach[role].len() > before;
         }
+        grew
     }
-    grew
 }

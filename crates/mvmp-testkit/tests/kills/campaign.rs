@@ -5,19 +5,81 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mvmp_nf::{Burst, Handle, Nf, OpenOptions};
-use mvmp_testkit::{Stage, Victim, number, serve_until};
+use mvmp_nf::{Burst, Handle, Nf};
+use mvmp_testkit::{Stage, Victim, number, open, send_all, serve_until};
 use rand::RngExt;
 use serde_json::Value;
 
 pub(crate) const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
-pub(crate) const KILLS_DEFAULT: u32 = 1000;
+const KILLS_DEFAULT: u32 = 1000;
 
 pub(crate) fn kills() -> u32 {
     std::env::var("MVMP_KILLS")
         .ok()
         .and_then(|kills| kills.parse().ok())
         .unwrap_or(KILLS_DEFAULT)
+}
+
+/// A capture that is played for ever without loss. Signs of life would not tell of a death in time.
+const ENDLESS: &str = r#"
+[platform]
+buffers = 4096
+alive_s = 60
+[ports]
+in = { pcap = "$IN", rate = "lossless", loop = 0 }
+"#;
+
+/// A platform and what its bystanders wait for.
+pub(crate) struct Scene {
+    pub(crate) stage: Stage,
+    stop: Arc<AtomicBool>,
+}
+
+impl Scene {
+    pub(crate) fn new(toml: &str) -> Self {
+        Self {
+            stage: Stage::new(toml),
+            stop: Arc::default(),
+        }
+    }
+
+    /// One whose only source is the port `in`.
+    pub(crate) fn endless(rest: &str) -> Self {
+        Self::new(&[ENDLESS, rest].concat())
+    }
+
+    /// An NF that looks at what a device gives it.
+    pub(crate) fn watch(
+        &self,
+        role: &str,
+        device: &str,
+        work: impl FnMut(&mut Burst) + Send + 'static,
+    ) -> Bystander {
+        let (nf, handle) = self.stage.open(role, device);
+        Bystander::new(nf, handle, &self.stop, work)
+    }
+
+    /// An NF that passes on to one device what it gets from another.
+    pub(crate) fn pass_on(&self, role: &str, from: &str, to: &str) -> Bystander {
+        let nf = self.stage.nf(role);
+        let [from, to] = [from, to].map(|device| open(&nf, device));
+        Bystander::new(nf, from, &self.stop, move |burst| send_all(&to, burst))
+    }
+
+    /// Kills the victim over and over; then stops the sources, waits until all is at rest, and lets
+    /// the bystanders end.
+    pub(crate) fn kill(
+        &self,
+        words: &[&str],
+        watcher: &Bystander,
+        kills: u32,
+        sources: &[&str],
+    ) -> Value {
+        campaign(&self.stage, words, watcher, kills);
+        let stats = come_to_rest(&self.stage, sources);
+        self.stop.store(true, Ordering::Release);
+        stats
+    }
 }
 
 /// An honest NF in this process.
@@ -28,7 +90,7 @@ pub(crate) struct Bystander {
 }
 
 impl Bystander {
-    pub(crate) fn new(
+    fn new(
         nf: Nf,
         handle: Handle,
         stop: &Arc<AtomicBool>,
@@ -45,20 +107,8 @@ impl Bystander {
         Self { nf, seen, thread }
     }
 
-    /// One that only looks.
-    pub(crate) fn watching(
-        stage: &Stage,
-        role: &str,
-        device: &str,
-        stop: &Arc<AtomicBool>,
-    ) -> Self {
-        let nf = stage.nf(role);
-        let handle = nf.open(device, OpenOptions::default()).unwrap();
-        Self::new(nf, handle, stop, |_| {})
-    }
-
     /// Waits until it has received more than it had before.
-    pub(crate) fn await_more_than(&self, before: u64) -> u64 {
+    fn await_more_than(&self, before: u64) -> u64 {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let seen = self.seen.load(Ordering::Relaxed);
@@ -81,7 +131,7 @@ impl Bystander {
 }
 
 /// Kills and restarts the victim at random moments, `watcher` seeing the stream go on after each.
-pub(crate) fn campaign(stage: &Stage, words: &[&str], watcher: &Bystander, kills: u32) {
+fn campaign(stage: &Stage, words: &[&str], watcher: &Bystander, kills: u32) {
     let start_one = || Victim::start(VICTIM, &stage.socket_of("victim"), words);
     let (mut rng, start) = (rand::rng(), Instant::now());
     let mut victim = start_one();
@@ -110,7 +160,7 @@ pub(crate) fn campaign(stage: &Stage, words: &[&str], watcher: &Bystander, kills
 }
 
 /// What must hold at any moment.
-pub(crate) fn check(stats: &Value) {
+fn check(stats: &Value) {
     let victims = stats["nfs"]
         .as_object()
         .unwrap()
@@ -130,7 +180,7 @@ pub(crate) fn check(stats: &Value) {
 }
 
 /// Stops the sources and waits until everything is at rest.
-pub(crate) fn come_to_rest(stage: &Stage, sources: &[&str]) -> Value {
+fn come_to_rest(stage: &Stage, sources: &[&str]) -> Value {
     stage.await_gone("victim");
     sources
         .iter()
@@ -162,10 +212,7 @@ pub(crate) fn dispatched(stats: &Value, sources: &[&str]) -> u64 {
         .sum()
 }
 
-pub(crate) fn books<'a>(stats: &'a Value, list: &str, role: &str, device: &str) -> &'a Value {
-    let books = stats[list].as_array().unwrap();
-    books
-        .iter()
-        .find(|handle| handle["role"] == role && handle["device"] == device)
-        .unwrap_or_else(|| panic!("{role} on {device}: {stats:#}"))
+/// What was accepted for sending by a port.
+pub(crate) fn accepted(stats: &Value, port: &str) -> u64 {
+    number(&stats["ports"][port]["tx"]["accepted"])
 }

@@ -7,29 +7,22 @@
 mod campaign;
 mod modes;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use campaign::{Bystander, VICTIM, books, campaign, come_to_rest, dispatched, kills};
-use mvmp_nf::OpenOptions;
-use mvmp_testkit::{Stage, Victim, number, send_all};
+use campaign::{Bystander, Scene, VICTIM, accepted, dispatched, kills};
+use mvmp_testkit::{Victim, books, number, skip};
 use rustix::process::Signal;
 
 #[test]
 fn a_restarted_nf_never_meets_its_own_ghost() {
-    let stage = Stage::new(
+    let stage = Scene::endless(
         r#"
-[platform]
-buffers = 4096
-[ports]
-in = { pcap = "$IN", rate = "lossless", loop = 0 }
 [devices.shared]
 mode = "direct"
 ports = ["in"]
 [nfs.victim]
 devices = ["shared"]
 "#,
-    );
+    )
+    .stage;
     for _ in 0..200 {
         let mut victim = Victim::start(
             VICTIM,
@@ -49,13 +42,8 @@ devices = ["shared"]
 
 #[test]
 fn one_of_three_that_share_a_device_is_killed_over_and_over() {
-    let stage = Stage::new(
+    let scene = Scene::endless(
         r#"
-[platform]
-buffers = 4096
-alive_s = 60
-[ports]
-in = { pcap = "$IN", rate = "lossless", loop = 0 }
 [devices.shared]
 mode = "direct"
 ports = ["in"]
@@ -68,40 +56,25 @@ devices = ["shared"]
 memory = "64K"
 "#,
     );
-    let stop = Arc::new(AtomicBool::new(false));
-    let watchers = ["one", "two"].map(|role| Bystander::watching(&stage, role, "shared", &stop));
-    campaign(
-        &stage,
-        &["victim", "shared", "--to", "shared"],
-        &watchers[0],
-        kills(),
-    );
-    let stats = come_to_rest(&stage, &["in"]);
-    stop.store(true, Ordering::Release);
-    for watcher in watchers {
-        assert_eq!(
-            watcher.end(),
-            number(&stats["ports"]["in"]["dispatched"]),
-            "nobody else missed a packet"
-        );
-    }
-    let victim = books(&stats, "closed_handles", "victim", "shared");
+    let watchers = ["one", "two"].map(|role| scene.watch(role, "shared", |_| {}));
+    let words = ["victim", "shared", "--to", "shared"];
+    let stats = scene.kill(&words, &watchers[0], kills(), &["in"]);
     assert_eq!(
-        number(&victim["out"]["sent"]),
-        number(&stats["ports"]["in"]["tx"]["accepted"]),
+        watchers.map(Bystander::end),
+        [dispatched(&stats, &["in"]); 2],
+        "nobody else missed a packet"
+    );
+    assert_eq!(
+        number(&books(&stats, "victim", "shared")["out"]["sent"]),
+        accepted(&stats, "in"),
         "what it sent in its lives has left"
     );
 }
 
 #[test]
 fn the_middle_of_a_chain_with_a_mirror_is_killed_over_and_over() {
-    let stage = Stage::new(
+    let scene = Scene::endless(
         r#"
-[platform]
-buffers = 4096
-alive_s = 60
-[ports]
-in = { pcap = "$IN", rate = "lossless", loop = 0 }
 [devices.feed]
 mode = "direct"
 ports = ["in"]
@@ -124,37 +97,21 @@ devices = ["c:rx"]
 devices = ["a:rx"]
 "#,
     );
-    let stop = Arc::new(AtomicBool::new(false));
-    let witness = Bystander::watching(&stage, "witness", "a", &stop);
-    let [third, tap] = [("third", "b"), ("tap", "c")]
-        .map(|(role, device)| Bystander::watching(&stage, role, device, &stop));
-    let nf = stage.nf("first");
-    let (from, to) = (
-        nf.open("feed", OpenOptions::default()).unwrap(),
-        nf.open("a", OpenOptions::default()).unwrap(),
-    );
-    let first = Bystander::new(nf, from, &stop, move |burst| send_all(&to, burst));
-    campaign(
-        &stage,
-        &["victim", "a", "--to", "b", "--mirror", "c"],
-        &witness,
-        kills(),
-    );
-    let stats = come_to_rest(&stage, &["in"]);
-    stop.store(true, Ordering::Release);
-    let dispatched = dispatched(&stats, &["in"]);
-    assert_eq!(first.end(), dispatched);
-    assert_eq!(witness.end(), dispatched, "nobody else missed a packet");
-    let victim = books(&stats, "closed_handles", "victim", "a");
+    let [witness, third, tap] = [("witness", "a"), ("third", "b"), ("tap", "c")]
+        .map(|(role, device)| scene.watch(role, device, |_| {}));
+    let first = scene.pass_on("first", "feed", "a");
+    let words = ["victim", "a", "--to", "b", "--mirror", "c"];
+    let stats = scene.kill(&words, &witness, kills(), &["in"]);
     assert_eq!(
-        third.end(),
-        number(&victim["out"]["forwarded"]),
-        "what it passed on in its lives has arrived"
+        [first.end(), witness.end()],
+        [dispatched(&stats, &["in"]); 2],
+        "nobody else missed a packet"
     );
+    let out = &books(&stats, "victim", "a")["out"];
     assert_eq!(
-        tap.end(),
-        number(&victim["out"]["mirrored"]),
-        "and so has what it mirrored"
+        [third.end(), tap.end()],
+        [number(&out["forwarded"]), number(&out["mirrored"])],
+        "what it passed on and mirrored in its lives has arrived"
     );
 }
 
@@ -168,9 +125,9 @@ fn two_cpus() -> Option<(usize, usize)> {
 #[test]
 fn an_nf_that_two_workers_feed_is_killed_over_and_over() {
     let Some((one, other)) = two_cpus() else {
-        return eprintln!("SKIP: two workers need two CPUs");
+        return skip("two workers need two CPUs");
     };
-    let stage = Stage::new(
+    let scene = Scene::new(
         &r#"
 [platform]
 buffers = 4096
@@ -204,38 +161,20 @@ devices = ["a:rx"]
         .replace("ONE", &one.to_string())
         .replace("OTHER", &other.to_string()),
     );
-    let stop = Arc::new(AtomicBool::new(false));
-    let witness = Bystander::watching(&stage, "witness", "a", &stop);
-    let tap = Bystander::watching(&stage, "tap", "b", &stop);
-    let feeders = [("first", "feed_left"), ("second", "feed_right")].map(|(role, device)| {
-        let nf = stage.nf(role);
-        let (from, to) = (
-            nf.open(device, OpenOptions::default()).unwrap(),
-            nf.open("a", OpenOptions::default()).unwrap(),
-        );
-        Bystander::new(nf, from, &stop, move |burst| send_all(&to, burst))
-    });
+    let [witness, tap] =
+        [("witness", "a"), ("tap", "b")].map(|(role, device)| scene.watch(role, device, |_| {}));
+    let feeders = [("first", "feed_left"), ("second", "feed_right")]
+        .map(|(role, device)| scene.pass_on(role, device, "a"));
     // What came from the right is handed over to the left one's worker: the way out of one port.
-    campaign(
-        &stage,
-        &["victim", "a", "--to", "feed_left", "--mirror", "b"],
-        &witness,
-        kills() / 4,
-    );
-    let stats = come_to_rest(&stage, &["left", "right"]);
-    stop.store(true, Ordering::Release);
+    let words = ["victim", "a", "--to", "feed_left", "--mirror", "b"];
+    let stats = scene.kill(&words, &witness, kills() / 4, &["left", "right"]);
     let fed: u64 = feeders.map(Bystander::end).into_iter().sum();
     assert_eq!(fed, dispatched(&stats, &["left", "right"]));
     assert_eq!(witness.end(), fed, "nobody else missed a packet");
-    let victim = books(&stats, "closed_handles", "victim", "a");
+    let out = &books(&stats, "victim", "a")["out"];
     assert_eq!(
-        number(&stats["ports"]["left"]["tx"]["accepted"]),
-        number(&victim["out"]["sent"]),
-        "what it sent in its lives has left"
-    );
-    assert_eq!(
-        tap.end(),
-        number(&victim["out"]["mirrored"]),
-        "and what it mirrored has arrived"
+        [accepted(&stats, "left"), tap.end()],
+        [number(&out["sent"]), number(&out["mirrored"])],
+        "what it sent and mirrored in its lives has left and arrived"
     );
 }

@@ -1,17 +1,14 @@
 //! The victim in a group, on a device that decapsulates, on a bridge that floods, on a bond.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use mvmp_nf::{Burst, Link, OpenOptions};
-use mvmp_testkit::{Stage, frames, number, traffic};
-use mvmp_wire::packet::encap::{ENCAP_BYTES_MAX, Encap, EncapLayer, EncapSpec, Tunnel};
+use mvmp_nf::Burst;
+use mvmp_testkit::{all_handles, books, bytes_of, in_vxlan, number, traffic};
 use serde_json::{Value, json};
 
-use crate::campaign::{Bystander, books, campaign, come_to_rest, dispatched, kills};
+use crate::campaign::{Bystander, Scene, accepted, dispatched, kills};
 
 /// Demands that what comes is these frames, over and over, in this order, byte for byte.
 fn in_order(expected: Vec<Vec<u8>>) -> impl FnMut(&mut Burst) + Send {
@@ -28,42 +25,17 @@ fn in_order(expected: Vec<Vec<u8>>) -> impl FnMut(&mut Burst) + Send {
     }
 }
 
-fn bytes_of(path: &Path) -> Vec<Vec<u8>> {
-    frames(path).into_iter().map(|(bytes, ..)| bytes).collect()
-}
-
-fn watch(
-    stage: &Stage,
-    (role, device): (&str, &str),
-    stop: &Arc<AtomicBool>,
-    work: impl FnMut(&mut Burst) + Send + 'static,
-) -> Bystander {
-    let nf = stage.nf(role);
-    let handle = nf.open(device, OpenOptions::default()).unwrap();
-    Bystander::new(nf, handle, stop, work)
-}
-
 /// Every live and closed account of a role says that nothing was lost on the way to it.
 fn lost_nothing(stats: &Value, role: &str) {
-    let handles = ["handles", "closed_handles"].map(|list| stats[list].as_array().unwrap());
-    for handle in handles
-        .into_iter()
-        .flatten()
-        .filter(|handle| handle["role"] == role)
-    {
+    for handle in all_handles(stats).filter(|handle| handle["role"] == role) {
         assert_eq!(handle["drops"], json!({}), "{handle}");
     }
 }
 
 #[test]
 fn one_of_three_in_a_group_is_killed_over_and_over() {
-    let stage = Stage::new(
+    let scene = Scene::endless(
         r#"
-[platform]
-buffers = 4096
-alive_s = 60
-[ports]
-in = { pcap = "$IN", rate = "lossless", loop = 0 }
 [devices.shared]
 mode = "direct"
 ports = ["in"]
@@ -81,29 +53,22 @@ groups = { shared = "dpi" }
 memory = "64K"
 "#,
     );
-    let stop = Arc::new(AtomicBool::new(false));
     let all = bytes_of(&traffic());
     let known: HashSet<Vec<u8>> = all.iter().cloned().collect();
-    let witness = watch(&stage, ("all", "shared"), &stop, in_order(all));
+    let witness = scene.watch("all", "shared", in_order(all));
     let members = ["one", "two"].map(|role| {
         let known = known.clone();
-        watch(&stage, (role, "shared"), &stop, move |burst| {
+        scene.watch(role, "shared", move |burst| {
             for index in 0..burst.len() {
                 assert!(known.contains(burst.frame(index).unwrap()));
             }
         })
     });
-    campaign(
-        &stage,
-        &["victim", "shared", "--to", "shared"],
-        &witness,
-        kills(),
-    );
-    let stats = come_to_rest(&stage, &["in"]);
-    stop.store(true, Ordering::Release);
+    let words = ["victim", "shared", "--to", "shared"];
+    let stats = scene.kill(&words, &witness, kills(), &["in"]);
     let dispatched = dispatched(&stats, &["in"]);
     assert_eq!(witness.end(), dispatched, "nobody else missed a packet");
-    let victim = number(&books(&stats, "closed_handles", "victim", "shared")["delivered"]);
+    let victim = number(&books(&stats, "victim", "shared")["delivered"]);
     let counts = members.map(Bystander::end);
     assert_eq!(
         counts.iter().sum::<u64>() + victim,
@@ -116,45 +81,11 @@ memory = "64K"
         .for_each(|role| lost_nothing(&stats, role));
 }
 
-/// The project's capture, each frame in VXLAN: the file, and its frames.
-fn in_vxlan(folder: &Path) -> (PathBuf, Vec<Vec<u8>>) {
-    let end = |last| IpAddr::from(Ipv4Addr::new(192, 0, 2, last));
-    let tunnel = Tunnel {
-        local: end(1),
-        remote: end(7),
-        ttl: 64,
-    };
-    let layers = vec![EncapLayer::Vxlan {
-        vni: 42,
-        port: 4789,
-        tunnel,
-    }];
-    let encap = Encap::new(&EncapSpec { layers }, Some([2; 12])).unwrap();
-    let mut file = Vec::new();
-    for word in [0xa1b2_3c4d_u32, 0x0004_0002, 0, 0, 262_144, 1] {
-        file.extend(word.to_le_bytes());
-    }
-    let (mut all, mut out) = (Vec::new(), [0; ENCAP_BYTES_MAX]);
-    for frame in bytes_of(&traffic()) {
-        let built = encap.build(&frame, Link::Ethernet, 7, &mut out).unwrap();
-        let whole = [&out[..built.headers], &frame[built.skip..]].concat();
-        let length = whole.len() as u32;
-        [1, 0, length, length]
-            .iter()
-            .for_each(|word| file.extend(word.to_le_bytes()));
-        file.extend(&whole);
-        all.push(whole);
-    }
-    let path = folder.join("vxlan.pcap");
-    std::fs::write(&path, file).unwrap();
-    (path, all)
-}
-
 #[test]
 fn who_sees_the_inside_of_a_port_that_others_see_whole_is_killed_over_and_over() {
     let folder = tempfile::tempdir().unwrap();
     let (path, whole) = in_vxlan(folder.path());
-    let stage = Stage::new(
+    let scene = Scene::new(
         &r#"
 [platform]
 buffers = 4096
@@ -178,39 +109,27 @@ memory = "64K"
 "#
         .replace("$VXLAN", path.to_str().unwrap()),
     );
-    let stop = Arc::new(AtomicBool::new(false));
-    let outer = watch(&stage, ("whole", "whole"), &stop, in_order(whole));
-    let inner = watch(
-        &stage,
-        ("inside", "inside"),
-        &stop,
-        in_order(bytes_of(&traffic())),
-    );
-    campaign(
-        &stage,
-        &["victim", "inside", "--to", "inside"],
-        &outer,
-        kills(),
-    );
-    let stats = come_to_rest(&stage, &["in"]);
-    stop.store(true, Ordering::Release);
+    let outer = scene.watch("whole", "whole", in_order(whole));
+    let inner = scene.watch("inside", "inside", in_order(bytes_of(&traffic())));
+    let words = ["victim", "inside", "--to", "inside"];
+    let stats = scene.kill(&words, &outer, kills(), &["in"]);
     let dispatched = dispatched(&stats, &["in"]);
     assert_eq!(
         [outer.end(), inner.end()],
         [dispatched; 2],
         "nobody else missed a packet"
     );
-    let victim = books(&stats, "closed_handles", "victim", "inside");
+    let victim = books(&stats, "victim", "inside");
     assert_eq!(
         number(&victim["out"]["sent"]),
-        number(&stats["ports"]["in"]["tx"]["accepted"]),
+        accepted(&stats, "in"),
         "what it sent in its lives has left"
     );
 }
 
 #[test]
 fn who_sends_over_a_bridge_that_floods_and_is_watched_is_killed_over_and_over() {
-    let stage = Stage::new(
+    let scene = Scene::new(
         r#"
 [platform]
 buffers = 8192
@@ -233,11 +152,10 @@ devices = ["switch"]
 memory = "64K"
 "#,
     );
-    let stop = Arc::new(AtomicBool::new(false));
     let known: HashSet<Vec<u8>> = bytes_of(&traffic()).into_iter().collect();
     let left = Arc::new(AtomicU64::new(0));
     let outbound = Arc::clone(&left);
-    let watcher = watch(&stage, ("watcher", "watch"), &stop, move |burst| {
+    let watcher = scene.watch("watcher", "watch", move |burst| {
         let readable = burst.readable().unwrap();
         for index in 0..burst.len() {
             assert!(known.contains(readable.frame(index).unwrap()));
@@ -245,47 +163,33 @@ memory = "64K"
             outbound.fetch_add(u64::from(leaves), Ordering::Relaxed);
         }
     });
-    campaign(
-        &stage,
-        &["victim", "switch", "--to", "switch"],
-        &watcher,
-        kills() / 2,
-    );
-    let stats = come_to_rest(&stage, &["a", "b", "c"]);
-    stop.store(true, Ordering::Release);
+    let words = ["victim", "switch", "--to", "switch"];
+    let stats = scene.kill(&words, &watcher, kills() / 2, &["a", "b", "c"]);
     let (seen, ports) = (watcher.end(), ["a", "b", "c"]);
-    let accepted: u64 = ports
-        .iter()
-        .map(|port| number(&stats["ports"][port]["tx"]["accepted"]))
-        .sum();
+    let left_by_all: u64 = ports.iter().map(|port| accepted(&stats, port)).sum();
     lost_nothing(&stats, "watcher");
     assert_eq!(
         left.load(Ordering::Relaxed),
-        accepted,
+        left_by_all,
         "all that left was shown"
     );
     assert_eq!(
         seen,
-        dispatched(&stats, &ports) + accepted,
+        dispatched(&stats, &ports) + left_by_all,
         "and all that came"
     );
-    let victim = books(&stats, "closed_handles", "victim", "switch");
+    let victim = books(&stats, "victim", "switch");
     let sent = number(&victim["out"]["sent"]);
     assert!(
-        sent > 0 && accepted >= sent && accepted <= 2 * sent,
-        "{accepted} of {sent}"
+        sent > 0 && left_by_all >= sent && left_by_all <= 2 * sent,
+        "{left_by_all} of {sent}"
     );
 }
 
 #[test]
 fn who_sends_over_a_bond_is_killed_over_and_over() {
-    let stage = Stage::new(
+    let scene = Scene::endless(
         r#"
-[platform]
-buffers = 4096
-alive_s = 60
-[ports]
-in = { pcap = "$IN", rate = "lossless", loop = 0 }
 x = { out = "/dev/null" }
 y = { out = "/dev/null" }
 [devices.feed]
@@ -302,24 +206,17 @@ devices = ["feed:rx", "bond:tx"]
 memory = "64K"
 "#,
     );
-    let stop = Arc::new(AtomicBool::new(false));
     let all = in_order(bytes_of(&traffic()));
-    let witness = watch(&stage, ("witness", "feed"), &stop, all);
-    campaign(
-        &stage,
-        &["victim", "feed", "--to", "bond"],
-        &witness,
-        kills(),
-    );
-    let stats = come_to_rest(&stage, &["in"]);
-    stop.store(true, Ordering::Release);
+    let witness = scene.watch("witness", "feed", all);
+    let words = ["victim", "feed", "--to", "bond"];
+    let stats = scene.kill(&words, &witness, kills(), &["in"]);
     assert_eq!(
         witness.end(),
         dispatched(&stats, &["in"]),
         "nobody else missed a packet"
     );
     let [x, y] = ["x", "y"].map(|port| number(&stats["ports"][port]["tx"]["transmitted"]));
-    let victim = books(&stats, "closed_handles", "victim", "feed");
+    let victim = books(&stats, "victim", "feed");
     assert_eq!(
         x + y,
         number(&victim["out"]["sent"]),

@@ -35,6 +35,12 @@ impl DeviceSpec {
     pub fn receive(&self, port: &str) -> Option<&Receive> {
         self.cell(port)?.receive.as_ref()
     }
+
+    /// It receives what others send to this port.
+    pub fn receives_outbound(&self, port: &str) -> bool {
+        self.receive(port)
+            .is_some_and(|receive| receive.direction != Toward::In)
+    }
 }
 
 /// The kinds of virtual devices.

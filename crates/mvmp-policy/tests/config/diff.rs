@@ -4,9 +4,7 @@ use mvmp_policy::Config;
 use mvmp_policy::config::{Change, Kind, Section};
 use serde_json::json;
 
-fn read(text: &str) -> Config {
-    Config::from_toml(text, "t.toml").unwrap_or_else(|error| panic!("{error}"))
-}
+use crate::read;
 
 const OLD: &str = r#"
 [platform]

@@ -5,26 +5,11 @@ use mvmp_policy::config::*;
 use mvmp_wire::packet::LayerSet;
 use mvmp_wire::packet::encap::{EncapLayer, EncapSpec, Tunnel};
 
-const PORTS: &str = "[ports]\na = \"net_null0\"\nb = \"net_null1\"\nc = \"net_null2\"\n";
+use crate::{PORTS, device_refuses, read, refuses};
 
 /// A configuration with three ports and the device `d`.
 fn device(text: &str) -> DeviceSpec {
-    let text = format!("{PORTS}[devices.d]\n{text}");
-    let config = Config::from_toml(&text, "t.toml").unwrap_or_else(|error| panic!("{error}"));
-    config.devices[0].clone()
-}
-
-#[track_caller]
-fn refuses(text: &str, shown: &str) {
-    match Config::from_toml(text, "t.toml") {
-        Ok(config) => panic!("read as {config:?}"),
-        Err(error) => assert_eq!(error.to_string(), shown),
-    }
-}
-
-#[track_caller]
-fn device_refuses(text: &str, shown: &str) {
-    refuses(&format!("{PORTS}[devices.d]\n{text}"), shown);
+    read(&format!("{PORTS}[devices.d]\n{text}")).devices[0].clone()
 }
 
 const DIRECT: &str = "mode = \"direct\"\nports = [\"a\"]\n";

@@ -1,20 +1,14 @@
 //! What `check` says of configurations that are allowed but perhaps not meant: sending, layers,
 //! groups, circles.
 
-use mvmp_policy::Config;
+use crate::warnings;
 
 /// Warnings of a configuration with the ports `a` and `b`, the device `d`, and the rest.
-fn warnings(device: &str, rest: &str) -> Vec<String> {
+fn of_device(device: &str, rest: &str) -> Vec<String> {
     let text = format!(
         "ports = {{ a = \"net_null0\", b = \"net_null1\" }}\n{rest}\n[devices.d]\n{device}"
     );
-    of(&text)
-}
-
-fn of(text: &str) -> Vec<String> {
-    let config =
-        Config::from_toml(text, "t.toml").unwrap_or_else(|error| panic!("{error}\n{text}"));
-    config.check().iter().map(ToString::to_string).collect()
+    warnings(&text)
 }
 
 const BOND: &str = "mode = \"bond\"\nports = [\"a\", \"b\"]\n";
@@ -25,11 +19,11 @@ const TUNNEL: &str = "local = \"192.0.2.1\", remote = \"192.0.2.7\"";
 #[test]
 fn bypass_that_reflects_is_told_and_a_bridge_does_not() {
     assert_eq!(
-        warnings(&format!("{BOND}absent = \"bypass\""), ONE),
+        of_device(&format!("{BOND}absent = \"bypass\""), ONE),
         ["devices.d: absent = \"bypass\" sends packets back by the ports of the same bond"]
     );
     assert_eq!(
-        warnings(&format!("{BRIDGE}absent = \"bypass\""), ONE),
+        of_device(&format!("{BRIDGE}absent = \"bypass\""), ONE),
         [""; 0]
     );
 }
@@ -39,15 +33,15 @@ fn a_tunnel_without_ethernet_addresses_cannot_leave() {
     let send =
         |more: &str| format!("{BRIDGE}send.b = {{ encap = {{ gre = {{ {TUNNEL} }} }}{more} }}");
     assert_eq!(
-        warnings(&send(""), ONE),
+        of_device(&send(""), ONE),
         [
             "devices.d: what leaves by `b` begins with IP, and without send.b.ethernet it is the drop no_ethernet"
         ]
     );
     let addresses = ", ethernet = { src = \"02:00:00:00:00:01\", dst = \"02:00:00:00:00:02\" }";
-    assert_eq!(warnings(&send(addresses), ONE), [""; 0]);
+    assert_eq!(of_device(&send(addresses), ONE), [""; 0]);
     assert_eq!(
-        warnings(&send(""), "nfs.n.devices = [\"d:rx\"]"),
+        of_device(&send(""), "nfs.n.devices = [\"d:rx\"]"),
         [""; 0],
         "nobody sends"
     );
@@ -59,18 +53,18 @@ fn what_is_stripped_down_to_ip_cannot_leave_either() {
         format!("{BRIDGE}receive = {{ a = {{ strip = [\"{layer}\"] }}, b = \"all\" }}")
     };
     assert_eq!(
-        warnings(&strip("mpls"), ONE),
+        of_device(&strip("mpls"), ONE),
         [
             "devices.d: what is left of packets from `a` can begin with IP, and leaves by `a` only with send.a.ethernet; else it is the drop no_ethernet"
         ]
     );
     assert_eq!(
-        warnings(&strip("vxlan"), ONE),
+        of_device(&strip("vxlan"), ONE),
         [""; 0],
         "VXLAN carries Ethernet"
     );
     assert_eq!(
-        warnings(&strip("mpls").replace("strip", "decap"), ONE),
+        of_device(&strip("mpls").replace("strip", "decap"), ONE),
         [""; 0],
         "what is jumped over goes out again"
     );
@@ -80,7 +74,7 @@ fn what_is_stripped_down_to_ip_cannot_leave_either() {
 fn a_rule_that_asks_for_a_tunnel_behind_it_is_told() {
     let device = |cell: &str| format!("{BRIDGE}receive = {{ a = {{ {cell} }}, b = \"all\" }}");
     assert_eq!(
-        warnings(
+        of_device(
             &device("match = \"udp dst port 4789\", decap = [\"vxlan\"]"),
             ONE
         ),
@@ -89,11 +83,11 @@ fn a_rule_that_asks_for_a_tunnel_behind_it_is_told() {
         ]
     );
     assert_eq!(
-        warnings(&device("match = \"udp dst port 4789\""), ONE),
+        of_device(&device("match = \"udp dst port 4789\""), ONE),
         [""; 0]
     );
     assert_eq!(
-        warnings(&device("match = \"port 47890\", decap = \"auto\""), ONE),
+        of_device(&device("match = \"port 47890\", decap = \"auto\""), ONE),
         [""; 0]
     );
 }
@@ -102,11 +96,11 @@ fn a_rule_that_asks_for_a_tunnel_behind_it_is_told() {
 fn looking_at_what_is_sent_where_nobody_sends_is_told() {
     let device = format!("{BRIDGE}receive = {{ a = {{ direction = \"out\" }}, b = \"all\" }}");
     assert_eq!(
-        warnings(&device, "nfs.n.devices = [\"d:rx\"]"),
+        of_device(&device, "nfs.n.devices = [\"d:rx\"]"),
         ["devices.d: direction = \"out\" at `a`, and no role may send there"]
     );
     let other = "nfs.n.devices = [\"d:rx\", \"e:tx\"]\ndevices.e = { mode = \"direct\", ports = [\"a\"], receive = {} }";
-    let told = warnings(&device, other);
+    let told = of_device(&device, other);
     assert!(
         told.iter().all(|warning| !warning.contains("direction")),
         "{told:?}"
@@ -121,9 +115,9 @@ fn members_of_one_group_do_not_send_twice_and_one_member_is_no_group() {
         )
     };
     let pool = "ports.a: `n` and `m` share one pool: each can read all packets of `a` and `b`, whatever its rules say";
-    assert_eq!(warnings(BRIDGE, &group("g", "g")), [pool]);
+    assert_eq!(of_device(BRIDGE, &group("g", "g")), [pool]);
     assert_eq!(
-        warnings(BRIDGE, &group("g", "h")),
+        of_device(BRIDGE, &group("g", "h")),
         [
             pool,
             "devices.d: `n` and `m` each get every packet and may send it: it can leave more than once",
@@ -136,7 +130,7 @@ fn members_of_one_group_do_not_send_twice_and_one_member_is_no_group() {
 fn instances_that_share_one_device_and_not_another_are_told() {
     let rest = "devices.v.mode = \"rootless\"\nnfs.n = { devices = [\"d:rx\", \"v:rx\"], instances = 2, groups = { d = \"g\" } }\nnfs.m.devices = [\"v:tx\"]";
     assert_eq!(
-        warnings(BRIDGE, rest),
+        of_device(BRIDGE, rest),
         ["nfs.n: its instances share flows, but from `v` each of them gets every packet"]
     );
 }
@@ -145,7 +139,7 @@ fn instances_that_share_one_device_and_not_another_are_told() {
 fn who_may_define_devices_reads_the_ports_pool() {
     let rest = "nfs.n.devices = [\"d\"]\nnfs.m = { devices = [], may_define = [\"a\"] }";
     assert_eq!(
-        warnings(BRIDGE, rest),
+        of_device(BRIDGE, rest),
         [
             "ports.a: `n` and `m` share one pool: each can read all packets of `a` and `b`, whatever its rules say",
             "nfs.m: may define devices over `a`: it can read and send everything there",
@@ -162,12 +156,55 @@ fn circles_wait_for_each_other_where_nothing_may_be_lost() {
     };
     let circle = "nfs.n: `n` and `m` send to each other without loss: if the rings of all are full they wait for each other, and `stall_s` later the platform says so";
     let lossless = "{ pcap = \"a.pcap\" }";
-    assert!(of(&text(lossless, "v")).contains(&circle.to_string()));
+    assert!(warnings(&text(lossless, "v")).contains(&circle.to_string()));
     for (port, first) in [(lossless, "v:tx"), ("\"net_null0\"", "v")] {
-        let told = of(&text(port, first));
+        let told = warnings(&text(port, first));
         assert!(
             told.iter().all(|warning| !warning.contains("each other")),
             "{told:?}"
         );
     }
+}
+
+#[test]
+fn check_warns_of_what_is_perhaps_not_meant() {
+    assert_eq!(
+        warnings(""),
+        [
+            "devices: there are none: nothing can be opened",
+            "nfs: there are none and platform.open is false: no NF may connect"
+        ]
+    );
+    let text = r#"
+        platform = { buffers = 5000, max_nfs = 2 }
+        ports = { a = { pcap = "a.pcap", loop = 0 }, b = "net_null0", c = "net_null1" }
+        devices.d = { mode = "bridge", ports = ["a", "b"], receive = { b = "tcp and none" } }
+        devices.e = { mode = "rootless" }
+        nfs.n = { devices = ["d"], instances = 2 }
+        nfs.m = { devices = ["d", "e:rx"] }
+    "#;
+    assert_eq!(
+        warnings(text),
+        [
+            "platform.buffers: 5000 is not a power of two; 8192 needs the same bookkeeping",
+            "nfs: the roles allow 3 instances, but at most 2 can be connected at a time",
+            "ports.a: plays for ever without loss: the platform never drains",
+            "ports.a: is lossless only if all ports are lossless captures; `b` and `c` are not",
+            "ports.c: no device uses it",
+            "devices.e: no role may send to it",
+            "devices.d: nothing is received from `a`: its cell is empty",
+            "devices.d: nothing is received from `b`: no packet matches `tcp and none`",
+            "ports.a: `n` and `m` share one pool: each can read all packets of `a` and `b`, whatever its rules say",
+            "devices.d: `n` and `m` each get every packet and may send it: it can leave more than once",
+        ]
+    );
+}
+
+#[test]
+fn check_names_who_shares_a_platform_without_ports() {
+    let text = "devices.v.mode = \"rootless\"\nnfs = { a = { devices = [\"v\"] }, b = { devices = [\"v\"] } }";
+    assert_eq!(
+        warnings(text),
+        ["devices: `a` and `b` share one pool: each can read all packets in it"]
+    );
 }
