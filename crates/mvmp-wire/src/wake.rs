@@ -9,7 +9,8 @@
 //! consumer:  write the sleeping word ─▶ fence ─▶ look at the ring once more ─▶ sleep on the pipe
 //! ```
 //!
-//! The two fences are Dekker's: one of the two sees the other. Invariant: whoever publishes and then goes idle has called
+//! (A worker notes `published()` as it fills the ring and publishes at the end of its turn: what counts is that it has
+//! published before it looks.) The two fences are Dekker's: one of the two sees the other. Invariant: whoever publishes and then goes idle has called
 //! [`Waker::must_wake`] in an idle turn in between, so that no packet is left beside a sleeper. `tests/loom.rs` runs
 //! this code in every interleaving, and finds the lost wake-up where the fence or the idle turn is left out.
 

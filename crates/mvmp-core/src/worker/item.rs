@@ -4,7 +4,7 @@ use mvmp_wire::descriptor::ARG_OUTBOUND;
 use mvmp_wire::packet::Link;
 use mvmp_wire::record::Record;
 
-use super::view::View;
+use super::view::{Part, View};
 
 /// One packet in the worker's hands: where its frame is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,15 +38,22 @@ impl Item {
         }
     }
 
-    /// The part of the buffer that `view` shows.
-    pub fn showing(self, view: View, record: &Record) -> Self {
-        let part = view.shown(record);
+    /// A part of the frame that was received.
+    #[inline(always)]
+    pub fn part(self, record: &Record, part: Part) -> Self {
         Self {
             offset: record.offset + part.start,
             length: part.length(),
             link: part.link as u8,
-            view,
             ..self
+        }
+    }
+
+    /// The part of the buffer that `view` shows.
+    pub fn showing(self, view: View, record: &Record) -> Self {
+        Self {
+            view,
+            ..self.part(record, view.shown(record))
         }
     }
 }

@@ -128,7 +128,8 @@ impl Nap {
 }
 
 impl Worker {
-    /// Shows NFs what was delivered in this turn, and wakes those that sleep beside packets: half a ring, packets that wait long, or before our own nap.
+    /// Shows NFs what was delivered in this turn, and wakes those that sleep beside packets: half a
+    /// ring, packets that wait long, or before our own nap.
     pub(super) fn wake_nfs(&mut self, tsc: u64, idle: bool) {
         if self.to_wake.is_empty() {
             return;

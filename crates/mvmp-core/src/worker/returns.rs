@@ -57,7 +57,7 @@ impl Worker {
         }
     }
 
-    /// Takes what NFs return: of each a turn's worth, or as much as was received if that is more.
+    /// Takes what NFs return: of each a turn's worth, or twice as much as was received if that is more.
     pub(super) fn take_returns(&mut self, received: usize) -> usize {
         let mut work = 0;
         for at in 0..self.nfs.len() {

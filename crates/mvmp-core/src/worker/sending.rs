@@ -7,7 +7,6 @@
 use mvmp_wire::Descriptor;
 use mvmp_wire::descriptor::ANY_PORT;
 use mvmp_wire::packet::Link;
-use mvmp_wire::record::Record;
 
 use super::Worker;
 use super::buffers::Buffers;
@@ -17,7 +16,7 @@ use super::egress::{Departing, ETHERNET_BYTES};
 use super::item::Item;
 use super::lane::NO_SLOT;
 use super::returns::TURN;
-use super::view::{Part, View};
+use super::view::View;
 use crate::counters::DropReason;
 use crate::ledger::Closed;
 
@@ -234,7 +233,10 @@ impl Worker {
                 let part = leaving.view.sent(&record);
                 match part.link {
                     Link::Ethernet => {
-                        stations(buffers.frame(item_of(leaving.granule, &record, part))).0
+                        stations(
+                            buffers.frame(Item::default_at(leaving.granule).part(&record, part)),
+                        )
+                        .0
                     }
                     _ => 0,
                 }
@@ -306,21 +308,8 @@ impl Worker {
         };
         let record = self.parts.pools[leaving.pool].record(leaving.granule);
         let part = leaving.view.sent(&record);
-        let item = item_of(leaving.granule, &record, part);
+        let item = Item::default_at(leaving.granule).part(&record, part);
         self.offer_outward(place, leaving.pool, item, part, leaving.sender);
-    }
-}
-
-/// A part of a frame that was received.
-#[inline(always)]
-pub(super) fn item_of(granule: u32, record: &Record, part: Part) -> Item {
-    Item {
-        granule,
-        offset: record.offset + part.start,
-        length: part.length(),
-        link: part.link as u8,
-        hop: 0,
-        view: View::default(),
     }
 }
 

@@ -53,7 +53,7 @@ impl From<packet::View> for Part {
 /// What a share shows and sends, in one word; the default is the whole frame, inbound.
 ///
 /// ```text
-/// shown: start (14) | end (14) | link (2)     sent: start (14) | end (14) | link (2)     (1) | cut (1) | parts (1) | outbound (1)
+/// shown: start (14) | end (14) | link (2)     sent: start (14) | end (14) | link (2)     unused (1) | cut (1) | parts (1) | outbound (1)
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct View(u64);

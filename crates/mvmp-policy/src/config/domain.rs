@@ -79,12 +79,15 @@ pub(super) fn reach(config: &Config) -> Vec<Vec<usize>> {
     }
     // What one sends goes on to others, until nothing is new.
     let passages = passages(config);
-    while passages
-        .iter()
-        .map(|passage| passage.spread(&mut reach))
-        .fold(false, |grew, grows| grew | grows)
-    {}
-    reach
+    loop {
+        let mut grew = false;
+        for passage in &passages {
+            grew |= passage.spread(&mut reach);
+        }
+        if !grew {
+            return reach;
+        }
+    }
 }
 
 /// Where packets of some roles are handed to others; roles as places in [`Config::nfs`].
@@ -132,7 +135,7 @@ fn passages(config: &Config) -> Vec<Passage> {
 }
 
 impl Passage {
-    /// Whether that was new to any of the receivers.
+    /// Hands on all that the senders are handed; whether any of it was new to a receiver.
     fn spread(&self, reach: &mut [Vec<usize>]) -> bool {
         let senders = self.senders.iter();
         let sent: Vec<usize> = senders.flat_map(|&role| reach[role].clone()).collect();
