@@ -98,7 +98,12 @@ pub fn run(arguments: &Arguments) -> Result<Measured, Failure> {
     write_capture(&capture)?;
     // The two sets have no rule in common.
     let sets = [0, RULES].map(|first| config(&capture, first));
-    let mut platform = Served::start(&sets[0], folder.path(), &arguments.nice)?;
+    let mut platform = Served::start(
+        &sets[0],
+        folder.path(),
+        "apply-1000.platform.callgrind",
+        arguments,
+    )?;
     let (_watching, mut lines) = start(folder.path(), arguments.seconds)?;
     let quiet = seen(&mut lines)?;
     let operator = Operator::connect(folder.path())?;

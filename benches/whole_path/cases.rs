@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::circulating::Circulating;
@@ -202,21 +203,42 @@ pub struct Started(pub Child);
 
 impl Drop for Started {
     fn drop(&mut self) {
-        // The platform is gone by now, or its end is of no interest any more.
-        let _ = self.0.kill();
+        // SIGTERM, so that a tool around it can say what it found.
+        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
+        let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
         let _ = self.0.wait();
     }
 }
 
-fn start(line: &NfLine, folder: &Path) -> Result<Started, Failure> {
+/// A program of ours, counted by callgrind if that was asked for.
+pub fn command(program: &Path, counts: &str, arguments: &Arguments) -> Result<Command, Failure> {
+    let Some(folder) = &arguments.callgrind else {
+        return Ok(Command::new(program));
+    };
+    std::fs::create_dir_all(folder)?;
+    let out = folder.join(counts);
+    let mut command = Command::new("valgrind");
+    command
+        .args(["-q", "--tool=callgrind", "--dump-instr=yes"])
+        .arg(format!("--callgrind-out-file={}", out.display()))
+        .arg(program);
+    Ok(command)
+}
+
+fn start(
+    line: &NfLine,
+    folder: &Path,
+    counts: &str,
+    arguments: &Arguments,
+) -> Result<Started, Failure> {
     let mut command = match &line.python {
         Some(interpreter) => {
-            let mut command = Command::new(interpreter);
+            let mut command = command(interpreter, counts, arguments)?;
             command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python_forward.py"));
             command
         }
         None => {
-            let mut command = Command::new(std::env::current_exe()?);
+            let mut command = command(&std::env::current_exe()?, counts, arguments)?;
             command.arg("nf");
             command
         }
@@ -250,11 +272,13 @@ pub fn run(case: &Case, arguments: &Arguments) -> Result<Measured, Failure> {
         return applying::run(arguments);
     }
     let folder = tempfile::tempdir()?;
-    let mut platform = Served::start(&case.config, folder.path(), &arguments.nice)?;
+    let counts = |of: &str| format!("{}.{of}.callgrind", case.name);
+    let mut platform = Served::start(&case.config, folder.path(), &counts("platform"), arguments)?;
     let nfs = case
         .nfs
         .iter()
-        .map(|line| start(line, folder.path()))
+        .enumerate()
+        .map(|(n, line)| start(line, folder.path(), &counts(&format!("nf{n}")), arguments))
         .collect::<Result<Vec<_>, _>>()?;
     if let Some(circulating) = &case.circulating {
         circulating.seed(folder.path(), &mut platform)?;
@@ -265,7 +289,7 @@ pub fn run(case: &Case, arguments: &Arguments) -> Result<Measured, Failure> {
     let all_nfs = || on_cpu(nfs.iter().map(|nf| nf.0.id()), "");
     let (before, from) = platform.stats()?;
     let on_cpu_before = (worker(), all_nfs());
-    let (figure, note) = if case.figure == Figure::Idle {
+    let (figure, mut note) = if case.figure == Figure::Idle {
         idle::percent(&platform, &nfs)
     } else {
         std::thread::sleep(arguments.seconds);
@@ -293,6 +317,14 @@ pub fn run(case: &Case, arguments: &Arguments) -> Result<Measured, Failure> {
         circulating.drain(folder.path(), &mut platform)?;
     }
     platform.finish(&case.ports.join(","))?;
+    if arguments.callgrind.is_some() {
+        let stats = platform.stats()?.0;
+        let ports = stats["ports"].as_object().into_iter().flatten();
+        let received: u64 = ports
+            .filter_map(|(_, port)| port["received"].as_u64())
+            .sum();
+        note = format!("{received} packets received in all");
+    }
     Ok(Measured {
         figure,
         note,

@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! whole_path [--seconds S] [--runs N] [--only CASE,…] [--python PYTHON] [--markdown FILE]
-//!            [--no-testpmd] [--nice N] [--huge]
+//!            [--no-testpmd] [--nice N] [--huge] [--callgrind FOLDER]
 //! ```
 //!
 //! Platform and testpmd have CPU 0, all NF processes share CPU 1, ports are `net_null` with 64-byte
 //! frames, or `net_ring` where frames must differ. Each run takes every case once, testpmd among them, so that a figure and its yardstick
 //! come from the same minute. Every platform's books are checked at its end; wrong books end the run.
+//!
+//! With `--callgrind` the platform and the NFs run under valgrind, which counts instructions: the same
+//! on a busy machine as on a quiet one, where times are not. `benches/instructions.py` says how many a packet costs.
 //!
 //! The same program is the platform's process and the NF's: `whole_path platform …`, `whole_path nf …`,
 //! `whole_path watch …`.
@@ -44,6 +47,8 @@ pub(crate) struct Arguments {
     pub(crate) testpmd: bool,
     /// The table goes where that of runs with huge pages is.
     pub(crate) huge: bool,
+    /// Where callgrind leaves its counts.
+    pub(crate) callgrind: Option<PathBuf>,
     /// Priority of our sessions beside others' on the machine.
     pub(crate) nice: String,
 }
@@ -58,6 +63,7 @@ fn arguments() -> Result<Arguments, Failure> {
         markdown: None,
         testpmd: true,
         huge: false,
+        callgrind: None,
         nice: "0".into(),
     };
     let mut words = std::env::args().skip(1);
@@ -71,6 +77,7 @@ fn arguments() -> Result<Arguments, Failure> {
             "--python" => found.python = Some(value()?.into()),
             "--markdown" => found.markdown = Some(value()?.into()),
             "--nice" => found.nice = value()?,
+            "--callgrind" => found.callgrind = Some(value()?.into()),
             "--huge" => found.huge = true,
             "--no-testpmd" => found.testpmd = false,
             _ => {

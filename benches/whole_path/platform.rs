@@ -5,15 +5,15 @@
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use mvmp_core::{Options, Platform};
 use mvmp_policy::Config;
 use serde_json::Value;
 
-use crate::Failure;
 use crate::machine::{self, PLATFORM_CPU};
+use crate::{Arguments, Failure, cases};
 
 /// The shared socket in the platform's folder.
 pub const SOCKET: &str = "mvmp.sock";
@@ -137,13 +137,18 @@ pub struct Served {
 }
 
 impl Served {
-    pub fn start(config: &str, folder: &Path, nice: &str) -> Result<Self, Failure> {
+    pub fn start(
+        config: &str,
+        folder: &Path,
+        counts: &str,
+        arguments: &Arguments,
+    ) -> Result<Self, Failure> {
         let file = folder.join("platform.toml");
         std::fs::write(&file, config)?;
-        let mut child = Command::new(std::env::current_exe()?)
+        let mut child = cases::command(&std::env::current_exe()?, counts, arguments)?
             .arg("platform")
             .args([&file, &folder.join(SOCKET)])
-            .arg(nice)
+            .arg(&arguments.nice)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
