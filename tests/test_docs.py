@@ -180,6 +180,8 @@ def check_command(words: list[str]) -> None:
             cli.build_parser().parse_args(arguments)
         case ["python", "-m", module, *_]:
             assert (ROOT / "python" / (module.replace(".", "/") + ".py")).is_file()
+        case ["python", script, *_]:
+            assert (ROOT / script).is_file()
         case [program, *_]:
             assert program in OTHER_PROGRAMS
 

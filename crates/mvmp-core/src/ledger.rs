@@ -17,13 +17,13 @@
 //! * `refs[b]` is the number of non-zero tokens in row `b`; `held[s]` that of column `s`.
 //! * Σ max(limit, held) over the open slots never exceeds the budget.
 
-use chacha20::ChaCha8Rng;
-use chacha20::rand_core::{Rng, SeedableRng};
-
-use mvmp_wire::Descriptor;
-
 use crate::broken::{Rule, is_broken};
+use crate::worker::mask::ones;
+use crate::worker::returned::Returned;
 use crate::worker::view::View;
+
+mod tokens;
+use tokens::Tokens;
 
 /// Slots that a ledger knows: a `u8` in descriptors.
 pub const SLOTS: usize = 256;
@@ -104,10 +104,11 @@ impl Ledger {
 
     /// Whether a run of one slot's shares is sent as the frames came.
     #[inline]
-    pub fn sends_whole(&self, run: &[Descriptor]) -> bool {
+    pub fn sends_whole(&self, run: &[Returned]) -> bool {
         !self.has_views
             || run
                 .iter()
+                .map(Returned::read)
                 .all(|share| !self.view(share.slot, share.granule).is_cut())
     }
 
@@ -236,10 +237,12 @@ impl Ledger {
             held,
             ..
         } = &mut columns[slot as usize];
+        // A slot that is not open has no rows.
+        let rows = cells.len().min(refs.len());
         Shares {
-            cells,
+            cells: &mut cells[..rows],
             views,
-            refs,
+            refs: &mut refs[..rows],
             source: tokens,
             held,
             lent,
@@ -260,13 +263,17 @@ impl Ledger {
     /// Whether this share is open.
     #[inline(always)]
     pub fn holds(&self, slot: u8, granule: u32, token: u32) -> bool {
-        if is_broken(Rule::TokenCheck) {
-            return self.columns[slot as usize]
-                .tokens
-                .get(granule as usize)
-                .is_some_and(|&cell| cell != 0);
+        self.held_by(slot).view_of(granule, token).is_some()
+    }
+
+    /// What one slot holds, to look at a run of its shares.
+    #[inline(always)]
+    pub fn held_by(&self, slot: u8) -> Held<'_> {
+        let column = &self.columns[slot as usize];
+        Held {
+            cells: &column.tokens,
+            views: &column.views,
         }
-        token != 0 && self.columns[slot as usize].tokens.get(granule as usize) == Some(&token)
     }
 
     /// Closes a share that an NF presents.
@@ -346,6 +353,35 @@ impl Ledger {
     }
 }
 
+/// One slot's column, to be looked at.
+pub struct Held<'a> {
+    cells: &'a [u32],
+    views: &'a [View],
+}
+
+impl Held<'_> {
+    /// What a share shows, if it is open.
+    #[inline(always)]
+    pub fn view_of(&self, granule: u32, token: u32) -> Option<View> {
+        let &cell = self.cells.get(granule as usize)?;
+        if !is_open(cell, token) {
+            return None;
+        }
+        let view = self.views.get(granule as usize);
+        Some(view.copied().unwrap_or_default())
+    }
+}
+
+/// Whether the token is the one in the column's cell.
+#[inline(always)]
+fn is_open(cell: u32, token: u32) -> bool {
+    if is_broken(Rule::TokenCheck) {
+        cell != 0
+    } else {
+        token != 0 && cell == token
+    }
+}
+
 /// One slot's column while a run of its shares is opened or closed. The sums are kept aside and
 /// written once, when it is dropped.
 pub struct Shares<'a> {
@@ -367,19 +403,36 @@ impl Shares<'_> {
     /// As [`Ledger::open`].
     #[inline(always)]
     pub fn open(&mut self, granule: u32) -> Option<u32> {
-        let (cell, refs) = (
-            self.cells.get_mut(granule as usize)?,
-            self.refs.get_mut(granule as usize)?,
-        );
-        if *cell != 0 && !is_broken(Rule::OpenOnce) {
-            return None;
+        (self.open_all(1, |_| granule) == 0).then(|| self.token(granule))
+    }
+
+    /// Opens a share for each packet of a burst that `wanted` names; `granule` says which buffer it
+    /// is in. Returns those that this slot holds already.
+    #[inline(always)]
+    pub fn open_all(&mut self, wanted: u64, granule: impl Fn(usize) -> u32) -> u64 {
+        let (rows, cells) = (self.cells.len(), &mut *self.cells);
+        let refs = &mut self.refs[..rows];
+        let (mut held_already, mut first) = (0u64, 0);
+        for (at, &token) in ones(wanted).zip(self.source.ahead()) {
+            let row = granule(at) as usize;
+            if row >= rows || (cells[row] != 0 && !is_broken(Rule::OpenOnce)) {
+                held_already |= 1 << at;
+                continue;
+            }
+            cells[row] = token;
+            first += u32::from(refs[row] == 0);
+            refs[row] += 1;
         }
-        let token = self.source.next();
-        *cell = token;
-        self.opened += 1;
-        self.first += u32::from(*refs == 0);
-        *refs += 1;
-        Some(token)
+        self.source.spend(wanted.count_ones() as usize);
+        self.opened += (wanted & !held_already).count_ones();
+        self.first += first;
+        held_already
+    }
+
+    /// The token of the share of this buffer; 0 if there is none.
+    #[inline(always)]
+    pub fn token(&self, granule: u32) -> u32 {
+        self.cells.get(granule as usize).copied().unwrap_or(0)
     }
 
     /// Notes what the share that was just opened shows.
@@ -393,24 +446,18 @@ impl Shares<'_> {
     /// As [`Ledger::close`].
     #[inline(always)]
     pub fn close(&mut self, granule: u32, token: u32) -> Closed {
-        let (Some(cell), Some(refs)) = (
-            self.cells.get_mut(granule as usize),
-            self.refs.get_mut(granule as usize),
-        ) else {
+        let row = granule as usize;
+        let Some(cell) = self.cells.get_mut(row) else {
             return Closed::Refused;
         };
-        let held = if is_broken(Rule::TokenCheck) {
-            *cell != 0
-        } else {
-            token != 0 && *cell == token
-        };
-        if !held {
+        if !is_open(*cell, token) {
             return Closed::Refused;
         }
         if !is_broken(Rule::CloseOnce) {
             *cell = 0;
         }
         self.closed += 1;
+        let refs = &mut self.refs[row];
         *refs = refs.wrapping_sub(1);
         if *refs != 0 {
             return Closed::Shared;
@@ -432,50 +479,6 @@ impl Drop for Shares<'_> {
             .wrapping_add(self.opened.into())
             .wrapping_sub(self.closed.into());
         *self.lent = self.lent.wrapping_add(self.first).wrapping_sub(self.last);
-    }
-}
-
-const TOKENS: usize = 512;
-
-/// Unpredictable non-zero words, drawn in batches from ChaCha8 keyed by the operating system.
-struct Tokens {
-    rng: ChaCha8Rng,
-    bytes: Box<[u8; TOKENS * 4]>,
-    next: usize,
-}
-
-impl std::fmt::Debug for Tokens {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Tokens(secret)")
-    }
-}
-
-impl Tokens {
-    fn new() -> Self {
-        let rng = ChaCha8Rng::from_seed(rand::random());
-        Self {
-            rng,
-            bytes: Box::new([0; TOKENS * 4]),
-            next: TOKENS,
-        }
-    }
-
-    #[inline(always)]
-    fn next(&mut self) -> u32 {
-        if self.next >= TOKENS {
-            self.rng.fill_bytes(&mut self.bytes[..]);
-            self.next = 0;
-        }
-        let at = self.next * 4;
-        self.next += 1;
-        let word = u32::from_le_bytes([
-            self.bytes[at],
-            self.bytes[at + 1],
-            self.bytes[at + 2],
-            self.bytes[at + 3],
-        ]);
-        // 0 means "not held".
-        if word == 0 { 1 } else { word }
     }
 }
 

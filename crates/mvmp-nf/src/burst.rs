@@ -5,18 +5,16 @@
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
-use mvmp_wire::descriptor::{ANY_PORT, ARG_OUTBOUND, ReleaseReason};
-use mvmp_wire::packet::{Headers, LayerKind, Link, Stack, StackLayer, parse, walk_stack};
-use mvmp_wire::record::FLAG_OUTBOUND;
-use mvmp_wire::{Descriptor, Op, Record};
+use mvmp_wire::Record;
+use mvmp_wire::descriptor::ReleaseReason;
+use mvmp_wire::packet::{Headers, Link, parse};
 
 use crate::error::NfError;
-use crate::frame::Pool;
+use crate::lent::{Lent, Upward};
 use crate::opening::Opening;
-use crate::returns::Returns;
-use crate::session::Session;
+use crate::readable::{Readable, link};
+use crate::way_up::WayUp;
 
 /// Which packets of a burst a call is about. Naming packets is by their number in the burst.
 #[derive(Clone, Debug)]
@@ -32,33 +30,45 @@ pub enum Which<'a> {
 }
 
 impl Which<'_> {
-    /// Calls `each` with the numbers, in order, until it breaks.
+    /// Calls `each` with the numbers, in order, as ranges of neighbours, until it breaks.
     #[inline(always)]
-    pub(crate) fn each(&self, len: usize, mut each: impl FnMut(usize) -> ControlFlow<()>) {
-        // The break is a result for the caller's closure alone.
-        let _ = match self {
-            Self::All => (0..len).try_for_each(&mut each),
-            Self::Range(range) => {
-                (range.start.min(len)..range.end.min(len)).try_for_each(&mut each)
+    pub(crate) fn runs<B>(
+        &self,
+        len: usize,
+        mut each: impl FnMut(Range<usize>) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        match self {
+            Self::All => each(0..len),
+            Self::Range(range) if range.start < range.end.min(len) => {
+                each(range.start..range.end.min(len))
             }
-            Self::Indices(indices) => indices
-                .iter()
-                .map(|&i| i as usize)
-                .filter(|&i| i < len)
-                .try_for_each(&mut each),
-            Self::Mask(mask) => (0..len.min(mask.len()))
-                .filter(|&i| mask[i])
-                .try_for_each(&mut each),
-        };
+            Self::Range(_) => ControlFlow::Continue(()),
+            Self::Indices(indices) => {
+                let indices = indices.iter().map(|&index| index as usize);
+                neighbours(indices.filter(|&index| index < len), each)
+            }
+            Self::Mask(mask) => {
+                let mask = &mask[..len.min(mask.len())];
+                neighbours((0..mask.len()).filter(|&index| mask[index]), each)
+            }
+        }
     }
 }
 
-/// One packet; its token is 0 once it has left.
-#[derive(Clone, Copy, Debug)]
-struct Lent {
-    descriptor: Descriptor,
-    /// The NF wanted to send it and there was no room.
-    refused: bool,
+/// Calls `each` with the numbers, those that follow one upon the other at once.
+#[inline(always)]
+fn neighbours<B>(
+    numbers: impl Iterator<Item = usize>,
+    mut each: impl FnMut(Range<usize>) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    let mut run = 0..0;
+    for number in numbers {
+        if number != run.end {
+            each(std::mem::replace(&mut run, number..number))?;
+        }
+        run.end = number + 1;
+    }
+    each(run)
 }
 
 /// Packets lent to this NF. Reuse one for many receives: it keeps its memory.
@@ -67,6 +77,8 @@ pub struct Burst {
     opening: Option<Arc<Opening>>,
     packets: Vec<Lent>,
     held: usize,
+    /// Some of them shall be sent and found no room.
+    refused: bool,
 }
 
 impl Burst {
@@ -81,6 +93,7 @@ impl Burst {
             opening: None,
             packets: Vec::with_capacity(packets),
             held: 0,
+            refused: false,
         }
     }
 
@@ -107,7 +120,7 @@ impl Burst {
     pub fn is_held(&self, index: usize) -> bool {
         self.packets
             .get(index)
-            .is_some_and(|packet| packet.descriptor.token != 0)
+            .is_some_and(|packet| packet.is_held())
     }
 
     /// Looks whether all named packets are still lent.
@@ -115,22 +128,25 @@ impl Burst {
     /// # Errors
     /// [`NfError::NotHeld`] with the first that is not.
     pub fn check_held(&self, which: &Which) -> Result<(), NfError> {
-        let mut missing = None;
-        which.each(self.len(), |index| {
-            if self.is_held(index) {
-                return ControlFlow::Continue(());
+        let missing = which.runs(self.len(), |run| {
+            let mut packets = self.packets[run.clone()].iter();
+            match packets.position(|packet| !packet.is_held()) {
+                None => ControlFlow::Continue(()),
+                Some(at) => ControlFlow::Break(run.start + at),
             }
-            missing = Some(index);
-            ControlFlow::Break(())
         });
-        missing.map_or(Ok(()), |index| Err(NfError::NotHeld(index)))
+        match missing {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(index) => Err(NfError::NotHeld(index)),
+        }
     }
 
     /// How many of the named packets are still lent.
     pub fn count_held(&self, which: &Which) -> usize {
         let mut count = 0;
-        which.each(self.len(), |index| {
-            count += usize::from(self.is_held(index));
+        let _: ControlFlow<()> = which.runs(self.len(), |run| {
+            let packets = self.packets[run].iter();
+            count += packets.filter(|packet| packet.is_held()).count();
             ControlFlow::Continue(())
         });
         count
@@ -159,7 +175,7 @@ impl Burst {
     pub fn link(&self, index: usize) -> Link {
         self.packets
             .get(index)
-            .map_or(Link::Ethernet, |packet| link(&packet.descriptor))
+            .map_or(Link::Ethernet, |packet| link(packet.descriptor().arg))
     }
 
     /// The headers of packet `index` as delivered.
@@ -177,16 +193,12 @@ impl Burst {
     /// Why they cannot: closed, detached, lost.
     #[inline]
     pub fn readable(&self) -> Result<Readable<'_>, NfError> {
-        let Some(opening) = &self.opening else {
-            return Ok(Readable {
-                burst: self,
-                session: None,
-            });
-        };
-        opening.check()?;
+        if let Some(opening) = &self.opening {
+            opening.check()?;
+        }
         Ok(Readable {
-            burst: self,
-            session: Some(&opening.session),
+            packets: &self.packets,
+            session: self.opening.as_ref().map(|opening| &*opening.session),
         })
     }
 
@@ -197,62 +209,47 @@ impl Burst {
 
     /// Releases the named packets that are still lent.
     pub fn release_some(&mut self, which: &Which) {
-        if self.held == 0 {
-            return;
-        }
-        let Some(opening) = self.opening.clone() else {
+        let Self {
+            opening: Some(opening),
+            packets,
+            held,
+            refused,
+        } = self
+        else {
             return;
         };
+        if *held == 0 {
+            return;
+        }
         if !opening.lends() {
             // The platform has swept them, or will.
             self.forget(which);
             return;
         }
-        let session = &opening.session;
-        let mut returns = session.returns();
-        let mut lane = Room::none();
-        if matches!(which, Which::All) {
-            // What nearly every call asks for, as a loop of its own.
-            for index in 0..self.packets.len() {
-                self.release_one(index, opening.slot, &mut lane, &mut returns, session);
+        let mut way = WayUp::new(&opening.session, *held);
+        let upward = |reason| Upward::release(opening.slot, reason);
+        let _: ControlFlow<()> = which.runs(packets.len(), |run| {
+            if *refused {
+                for packet in &mut packets[run] {
+                    let upward = upward(packet.reason());
+                    way.put_or_keep(std::slice::from_mut(packet), upward);
+                }
+            } else {
+                way.put_or_keep(&mut packets[run], upward(ReleaseReason::Done));
             }
-        } else {
-            which.each(self.packets.len(), |index| {
-                self.release_one(index, opening.slot, &mut lane, &mut returns, session);
-                ControlFlow::Continue(())
-            });
-        }
-        returns.publish(&session.links);
-        session.note_overflow(&returns);
+            ControlFlow::Continue(())
+        });
+        *held -= way.end();
     }
 
-    #[inline(always)]
-    fn release_one<'a>(
-        &mut self,
-        index: usize,
-        slot: u8,
-        lane: &mut Room<'a>,
-        returns: &mut Returns,
-        session: &'a Session,
-    ) {
-        let packet = &mut self.packets[index];
-        if packet.descriptor.token != 0 {
-            lane.towards(returns, session, packet.descriptor.pool, self.held);
-            returns.release(
-                lane.worker,
-                lane.slots,
-                released(packet, slot),
-                &mut lane.room,
-            );
-            packet.descriptor.token = 0;
-            self.held -= 1;
-        }
-    }
-
+    #[cold]
     fn forget(&mut self, which: &Which) {
-        which.each(self.packets.len(), |index| {
-            self.held -=
-                usize::from(std::mem::take(&mut self.packets[index].descriptor.token) != 0);
+        let Self { packets, held, .. } = self;
+        let _: ControlFlow<()> = which.runs(packets.len(), |run| {
+            for packet in &mut packets[run] {
+                *held -= usize::from(packet.is_held());
+                packet.leave();
+            }
             ControlFlow::Continue(())
         });
     }
@@ -269,6 +266,7 @@ impl Burst {
     pub(crate) fn begin(&mut self, opening: &Arc<Opening>) {
         self.release();
         self.packets.clear();
+        self.refused = false;
         if !self
             .opening
             .as_ref()
@@ -279,11 +277,8 @@ impl Burst {
     }
 
     #[inline(always)]
-    pub(crate) fn extend(&mut self, descriptors: impl Iterator<Item = Descriptor>) {
-        self.packets.extend(descriptors.map(|descriptor| Lent {
-            descriptor,
-            refused: false,
-        }));
+    pub(crate) fn extend(&mut self, append: impl FnOnce(&mut Vec<Lent>)) {
+        append(&mut self.packets);
         self.held = self.packets.len();
     }
 
@@ -291,23 +286,45 @@ impl Burst {
         self.opening.as_ref()
     }
 
-    /// The descriptor of a packet that is still lent.
-    #[inline(always)]
-    pub(crate) fn lent(&self, index: usize) -> Option<Descriptor> {
-        self.packets
-            .get(index)
-            .map(|packet| packet.descriptor)
-            .filter(|descriptor| descriptor.token != 0)
+    /// Sends the named packets that are still lent on their way, but for the first `skip` of them;
+    /// breaks where there is no room. The caller says by [`Self::note_left`] how many have left.
+    pub(crate) fn put(
+        &mut self,
+        which: &Which,
+        mut skip: usize,
+        way: &mut WayUp<'_>,
+        upward: Upward,
+    ) -> ControlFlow<()> {
+        let packets = &mut self.packets;
+        which.runs(packets.len(), |run| {
+            let passed_over = |packet: &&Lent| {
+                let passes = skip > 0;
+                skip -= usize::from(passes && packet.is_held());
+                passes
+            };
+            let first = run.start + packets[run.clone()].iter().take_while(passed_over).count();
+            way.put(&mut packets[first..run.end], upward)
+                .map_break(|_| ())
+        })
     }
 
-    #[inline(always)]
-    pub(crate) fn leave(&mut self, index: usize) {
-        self.packets[index].descriptor.token = 0;
-        self.held -= 1;
+    pub(crate) fn note_left(&mut self, count: usize) {
+        self.held -= count;
     }
 
-    pub(crate) fn note_refused(&mut self, index: usize) {
-        self.packets[index].refused = true;
+    /// Marks the named packets that are still lent: they shall be sent and find no room. Returns how many.
+    #[cold]
+    pub(crate) fn note_refused(&mut self, which: &Which) -> u64 {
+        self.refused = true;
+        let (packets, mut refused) = (&mut self.packets, 0);
+        let _: ControlFlow<()> = which.runs(packets.len(), |run| {
+            for packet in packets[run].iter_mut().filter(|packet| packet.is_held()) {
+                packet.note_refused();
+                refused += 1;
+            }
+            ControlFlow::Continue(())
+        });
+        refused
     }
 }
 
@@ -326,233 +343,5 @@ pub struct View {
 impl Drop for View {
     fn drop(&mut self) {
         self.opening.unpin();
-    }
-}
-
-/// A burst whose connection was found sound.
-#[derive(Clone, Copy, Debug)]
-pub struct Readable<'a> {
-    burst: &'a Burst,
-    session: Option<&'a Arc<Session>>,
-}
-
-impl<'a> Readable<'a> {
-    /// As [`Burst::frame`].
-    ///
-    /// # Errors
-    /// [`NfError::NotHeld`]; [`NfError::Closed`] for a descriptor that points nowhere.
-    #[inline(always)]
-    pub fn frame(&self, index: usize) -> Result<&'a [u8], NfError> {
-        let (descriptor, pool) = self.place(index)?;
-        pool.delivered(descriptor).ok_or_else(nowhere)
-    }
-
-    /// The bytes of packet `index`, and what the first of them is.
-    ///
-    /// # Errors
-    /// As [`Self::frame`].
-    #[inline(always)]
-    pub fn packet(&self, index: usize) -> Result<(&'a [u8], Link), NfError> {
-        let (descriptor, pool) = self.place(index)?;
-        Ok((
-            pool.delivered(descriptor).ok_or_else(nowhere)?,
-            link(descriptor),
-        ))
-    }
-
-    /// The frame of packet `index` as it was received, with what a policy has jumped over for this
-    /// NF, and what its first byte is.
-    ///
-    /// # Errors
-    /// As [`Self::frame`].
-    #[inline(always)]
-    pub fn received(&self, index: usize) -> Result<(&'a [u8], Link), NfError> {
-        let (descriptor, pool) = self.place(index)?;
-        let record = pool.record(descriptor);
-        let frame = pool.received(descriptor, &record).ok_or_else(nowhere)?;
-        Ok((frame, record.link))
-    }
-
-    /// Whether something was jumped over: packet `index` is less than the frame received.
-    ///
-    /// # Errors
-    /// As [`Self::frame`].
-    #[inline(always)]
-    pub fn is_inner(&self, index: usize) -> Result<bool, NfError> {
-        let (descriptor, pool) = self.place(index)?;
-        let record = pool.record(descriptor);
-        Ok((descriptor.offset, descriptor.length) != (record.offset, record.length))
-    }
-
-    /// Whether packet `index` goes out of a port; false: it came in.
-    ///
-    /// # Errors
-    /// As [`Self::frame`].
-    #[inline(always)]
-    pub fn is_outbound(&self, index: usize) -> Result<bool, NfError> {
-        let (descriptor, pool) = self.place(index)?;
-        let record = pool.record(descriptor);
-        Ok(descriptor.arg & ARG_OUTBOUND != 0 || record.flags & FLAG_OUTBOUND != 0)
-    }
-
-    /// The VLAN id of the outermost tag of packet `index` as received, jumped over or not; −1 without.
-    ///
-    /// # Errors
-    /// As [`Self::frame`].
-    pub fn vlan(&self, index: usize) -> Result<i32, NfError> {
-        let (frame, link) = self.received(index)?;
-        let outer = parse(frame, link).vlan;
-        if outer >= 0 || !self.is_inner(index)? {
-            return Ok(outer.into());
-        }
-        let stack = self.stack(index)?;
-        let tag = |layer: &&StackLayer| layer.kind == LayerKind::Vlan;
-        Ok(stack
-            .layers()
-            .iter()
-            .find(tag)
-            .map_or(-1, |layer| layer.id as i32))
-    }
-
-    /// The network of the outermost VXLAN or GENEVE header of packet `index` as received, jumped
-    /// over or not; −1 without.
-    ///
-    /// # Errors
-    /// As [`Self::frame`].
-    pub fn vni(&self, index: usize) -> Result<i64, NfError> {
-        let stack = self.stack(index)?;
-        let network =
-            |layer: &&StackLayer| matches!(layer.kind, LayerKind::Vxlan | LayerKind::Geneve);
-        Ok(stack
-            .layers()
-            .iter()
-            .find(network)
-            .map_or(-1, |layer| layer.id.into()))
-    }
-
-    /// All layers of packet `index` as received. The platform's `tunnel_ports` say what is a tunnel.
-    ///
-    /// # Errors
-    /// As [`Self::frame`].
-    pub fn stack(&self, index: usize) -> Result<Stack, NfError> {
-        let (frame, link) = self.received(index)?;
-        let session = self.session.ok_or_else(nowhere)?;
-        let mut stack = Stack::default();
-        walk_stack(frame, link, &session.tunnel_ports, &mut stack);
-        Ok(stack)
-    }
-
-    /// As [`Burst::record`].
-    ///
-    /// # Errors
-    /// As [`Self::frame`].
-    #[inline(always)]
-    pub fn record(&self, index: usize) -> Result<Record, NfError> {
-        let (descriptor, pool) = self.place(index)?;
-        Ok(pool.record(descriptor))
-    }
-
-    /// Asks the CPU for the start of packet `index`, which will be read soon.
-    #[inline(always)]
-    pub fn prefetch(&self, index: usize) {
-        if let Ok((descriptor, pool)) = self.place(index) {
-            pool.prefetch(descriptor);
-        }
-    }
-
-    #[inline(always)]
-    fn place(&self, index: usize) -> Result<(&'a Descriptor, &'a Pool), NfError> {
-        let packet = self
-            .burst
-            .packets
-            .get(index)
-            .filter(|packet| packet.descriptor.token != 0);
-        let Some(packet) = packet else {
-            return Err(NfError::NotHeld(index));
-        };
-        let pool = self
-            .session
-            .and_then(|session| session.pool(packet.descriptor.pool));
-        Ok((&packet.descriptor, pool.ok_or_else(nowhere)?))
-    }
-}
-
-#[cold]
-fn nowhere() -> NfError {
-    NfError::Closed("the platform delivered a descriptor that points outside of its pools".into())
-}
-
-fn link(descriptor: &Descriptor) -> Link {
-    Link::from_bits(descriptor.arg & !ARG_OUTBOUND)
-}
-
-#[inline(always)]
-fn released(packet: &Lent, slot: u8) -> Descriptor {
-    let reason = if packet.refused {
-        ReleaseReason::TxRingFull
-    } else {
-        ReleaseReason::Done
-    };
-    upward(packet.descriptor, slot, Op::Release, reason as u8, ANY_PORT)
-}
-
-/// A pool packet's descriptor on its way up.
-#[inline(always)]
-pub(crate) fn upward(
-    descriptor: Descriptor,
-    slot: u8,
-    op: Op,
-    arg: u8,
-    in_port: u16,
-) -> Descriptor {
-    Descriptor {
-        offset: in_port,
-        slot,
-        op: op as u8,
-        arg,
-        ..descriptor
-    }
-}
-
-/// Where packets of the pool at hand go back to, and the room there; looked up again only when the pool changes.
-pub(crate) struct Room<'a> {
-    pool: Option<u8>,
-    pub(crate) worker: u8,
-    pub(crate) slots: &'a [AtomicU64],
-    pub(crate) room: usize,
-}
-
-impl<'a> Room<'a> {
-    pub(crate) fn none() -> Self {
-        Self {
-            pool: None,
-            worker: 0,
-            slots: &[],
-            room: 0,
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) fn towards(
-        &mut self,
-        returns: &mut Returns,
-        session: &'a Session,
-        pool: u8,
-        wanted: usize,
-    ) {
-        if self.pool != Some(pool) {
-            self.look_up(returns, session, pool, wanted);
-        }
-    }
-
-    fn look_up(&mut self, returns: &mut Returns, session: &'a Session, pool: u8, wanted: usize) {
-        self.pool = Some(pool);
-        self.worker = session.pool(pool).map_or(0, |pool| pool.worker);
-        self.slots = session
-            .links
-            .get(self.worker as usize)
-            .map_or(&[], |link| link.up.return_slots());
-        self.room = returns.room(&session.links, self.worker, wanted);
-        returns.expect(self.worker, self.slots, wanted.min(self.room));
     }
 }

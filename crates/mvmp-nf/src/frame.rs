@@ -36,13 +36,33 @@ impl Pool {
         }
     }
 
+    /// The pool for a pass over many packets.
+    #[inline(always)]
+    pub(crate) fn frames(&self) -> Frames<'_> {
+        Frames {
+            granules: self.granules,
+            memory: &self.memory,
+            records: self.records.words(),
+        }
+    }
+}
+
+/// The frames of one pool and their records.
+#[derive(Clone, Copy)]
+pub(crate) struct Frames<'a> {
+    granules: u32,
+    memory: &'a Mapping,
+    records: &'a [AtomicU64],
+}
+
+impl<'a> Frames<'a> {
     /// What a descriptor delivers: the frame received, or a part of it.
     ///
     /// The slice is sound only while this NF holds the descriptor's share: then neither the
-    /// platform nor anyone else writes the buffer. [`crate::Burst`] calls it for held packets
-    /// alone and lends the slice no longer than itself is borrowed.
+    /// platform nor anyone else writes the buffer. [`crate::Readable`] calls it for held packets
+    /// alone and lends the slice no longer than the burst is borrowed.
     #[inline(always)]
-    pub(crate) fn delivered(&self, descriptor: &Descriptor) -> Option<&[u8]> {
+    pub(crate) fn delivered(self, descriptor: &Descriptor) -> Option<&'a [u8]> {
         let record = self.record(descriptor);
         let begins = descriptor.offset.checked_sub(record.offset)?;
         if u32::from(begins) + u32::from(descriptor.length) > u32::from(record.length) {
@@ -53,12 +73,12 @@ impl Pool {
 
     /// The whole frame of a descriptor, as received; `record` is its own. Sound as [`Self::delivered`] is.
     #[inline(always)]
-    pub(crate) fn received(&self, descriptor: &Descriptor, record: &Record) -> Option<&[u8]> {
+    pub(crate) fn received(self, descriptor: &Descriptor, record: &Record) -> Option<&'a [u8]> {
         self.bytes(descriptor.granule, record.offset, record.length)
     }
 
     #[inline(always)]
-    fn bytes(&self, granule: u32, offset: u16, length: u16) -> Option<&[u8]> {
+    fn bytes(self, granule: u32, offset: u16, length: u16) -> Option<&'a [u8]> {
         if granule >= self.granules {
             return None;
         }
@@ -70,15 +90,15 @@ impl Pool {
 
     /// The record beside the buffer.
     #[inline(always)]
-    pub(crate) fn record(&self, descriptor: &Descriptor) -> Record {
-        Record::load(self.records.words(), descriptor.granule)
+    pub(crate) fn record(self, descriptor: &Descriptor) -> Record {
+        Record::load(self.records, descriptor.granule)
     }
 
     /// Asks the CPU for the first cache line of a frame, and for its record.
     #[inline(always)]
-    pub(crate) fn prefetch(&self, descriptor: &Descriptor) {
+    pub(crate) fn prefetch(self, descriptor: &Descriptor) {
         let record = descriptor.granule as usize * RECORD_WORDS;
-        if let Some(word) = self.records.words().get(record) {
+        if let Some(word) = self.records.get(record) {
             prefetch(word);
         }
         #[cfg(target_arch = "x86_64")]

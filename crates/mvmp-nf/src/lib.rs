@@ -21,17 +21,20 @@ mod control;
 mod error;
 mod frame;
 mod handle;
+mod lent;
 mod nf;
 mod opening;
 mod path;
 mod private;
+mod readable;
 mod returns;
 mod rx;
 mod session;
 mod transmit;
 mod wait;
+mod way_up;
 
-pub use burst::{Burst, Readable, View, Which};
+pub use burst::{Burst, View, Which};
 pub use error::NfError;
 pub use handle::{Handle, OpenOptions};
 pub use mvmp_wire::message::PortFacts;
@@ -40,6 +43,7 @@ pub use mvmp_wire::packet::{
 };
 pub use mvmp_wire::{Descriptor, Record};
 pub use nf::{ConnectOptions, Nf};
+pub use readable::Readable;
 pub use wait::Wait;
 
 /// Asked every 100 ms by calls that wait; true makes them stop with [`NfError::Interrupted`] or [`Wait::Interrupted`].

@@ -12,6 +12,7 @@ use mvmp_wire::region::{StatusRegion, UpRegion};
 use mvmp_wire::ring::Producer;
 
 use crate::frame::prefetch_to_write;
+use crate::lent::{Lent, Upward};
 use crate::private::PrivateRing;
 use crate::rx::SLOTS_PER_LINE;
 
@@ -69,11 +70,12 @@ impl Returns {
 
     /// Asks the CPU for the lines that the next `count` descriptors to a worker will go to: its
     /// core has read them, and they come while the first ones are written.
-    #[inline]
-    pub(crate) fn expect(&self, worker: u8, slots: &[AtomicU64], count: usize) {
-        let Some(ring) = self.rings.get(worker as usize) else {
+    pub(crate) fn expect(&self, links: &[WorkerLink], worker: u8, count: usize) {
+        let at = usize::from(worker);
+        let (Some(ring), Some(link)) = (self.rings.get(at), links.get(at)) else {
             return;
         };
+        let slots = link.up.return_slots();
         for ahead in (0..count as u32).step_by(SLOTS_PER_LINE) {
             if let Some(slot) = ring.producer.slot(slots, ahead) {
                 prefetch_to_write(slot);
@@ -90,20 +92,25 @@ impl Returns {
         }
     }
 
-    /// Puts a release into the ring, or behind it. `room` is what the caller found for this
-    /// worker and has not used up.
-    #[inline(always)]
-    pub(crate) fn release(
+    /// Takes packets out of a burst and puts them where [`Self::room`] was found.
+    pub(crate) fn fill_all(
         &mut self,
+        links: &[WorkerLink],
         worker: u8,
-        slots: &[AtomicU64],
-        descriptor: Descriptor,
-        room: &mut usize,
+        packets: &mut [Lent],
+        upward: Upward,
     ) {
-        if *room > 0 {
-            *room -= 1;
-            self.fill(worker, slots, descriptor);
-        } else if let Some(ring) = self.rings.get_mut(worker as usize) {
+        let at = usize::from(worker);
+        if let (Some(ring), Some(link)) = (self.rings.get_mut(at), links.get(at)) {
+            fill_all(&mut ring.producer, link.up.return_slots(), packets, upward);
+            ring.fresh = true;
+        }
+    }
+
+    /// Puts a descriptor behind a ring that has no room.
+    #[cold]
+    pub(crate) fn keep(&mut self, worker: u8, descriptor: Descriptor) {
+        if let Some(ring) = self.rings.get_mut(worker as usize) {
             ring.overflow.push_back(descriptor);
         }
     }
@@ -197,6 +204,15 @@ impl Ring {
     }
 }
 
+#[inline(never)]
+fn fill_all(producer: &mut Producer, slots: &[AtomicU64], packets: &mut [Lent], upward: Upward) {
+    let mut filling = producer.filling(slots);
+    for packet in packets {
+        filling.fill(upward.take(packet));
+    }
+    filling.end();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,9 +258,12 @@ mod tests {
         let links = [link(4)];
         let mut returns = Returns::new(&links, 4096);
         let mut consumer = Consumer::new(4);
-        let mut room = returns.room(&links, 0, 10);
-        for number in 1..=10 {
-            returns.release(0, links[0].up.return_slots(), numbered(number), &mut room);
+        assert_eq!(returns.room(&links, 0, 10), 4);
+        for number in 1..=4 {
+            returns.fill(0, links[0].up.return_slots(), numbered(number));
+        }
+        for number in 5..=10 {
+            returns.keep(0, numbered(number));
         }
         returns.publish(&links);
         assert!(returns.has_overflow());
@@ -295,8 +314,8 @@ mod tests {
                 .status
                 .worker_sleeping()
                 .store(sleep, Ordering::SeqCst);
-            let mut room = returns.room(&links, 0, 1);
-            returns.release(0, links[0].up.return_slots(), numbered(1), &mut room);
+            assert!(returns.room(&links, 0, 1) > 0);
+            returns.fill(0, links[0].up.return_slots(), numbered(1));
             returns.publish(&links);
             rustix::io::read(&read, &mut [0_u8; 16]).unwrap_or(0)
         };

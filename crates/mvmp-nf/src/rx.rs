@@ -3,7 +3,7 @@
 //! One call at a time: `Handle` keeps it in a lock that is never waited for (`Busy`).
 
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use mvmp_wire::region::{STATE_CLOSED, STATE_ENDED};
@@ -12,6 +12,7 @@ use mvmp_wire::ring::Consumer;
 use crate::burst::Burst;
 use crate::error::NfError;
 use crate::frame::prefetch;
+use crate::lent::Lent;
 use crate::opening::Opening;
 
 /// How long a handle that the platform has closed waits for the platform's reason.
@@ -80,13 +81,7 @@ impl RxSide {
             let count = waiting.min(u32::try_from(left).unwrap_or(u32::MAX));
             if count > 0 {
                 let slots = lane.down.rx_slots();
-                // The worker's core has written them: all lines are on their way before the first is read.
-                for ahead in (0..count).step_by(SLOTS_PER_LINE) {
-                    if let Some(slot) = consumer.slot(slots, ahead) {
-                        prefetch(slot);
-                    }
-                }
-                burst.extend((0..count).map(|ahead| consumer.peek(slots, ahead)));
+                read_slots(consumer, slots, count, burst);
                 consumer.advance(count);
                 consumer.retire(
                     opening.session.links[lane.worker as usize]
@@ -219,6 +214,19 @@ impl RxSide {
             }
         }
     }
+}
+
+/// Appends the next `count` packets. A function of its own, so that the compiler knows that nothing
+/// else changes the cursor meanwhile.
+#[inline(never)]
+fn read_slots(consumer: &Consumer, slots: &[AtomicU64], count: u32, burst: &mut Burst) {
+    // The worker's core has written them: all lines are on their way before the first is read.
+    for ahead in (0..count).step_by(SLOTS_PER_LINE) {
+        if let Some(slot) = consumer.slot(slots, ahead) {
+            prefetch(slot);
+        }
+    }
+    burst.extend(|packets| consumer.peek_all(slots, count, Lent::of, packets));
 }
 
 #[cold]

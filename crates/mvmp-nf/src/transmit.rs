@@ -1,18 +1,18 @@
 //! Sending: packets of a burst are moved or mirrored, frames of the NF's own go by private memory.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use mvmp_wire::descriptor::ANY_PORT;
 use mvmp_wire::{Descriptor, GRANULE_BYTES, Op, PRIVATE_POOL};
 
 use crate::Interrupted;
-use crate::burst::{Burst, Room, Which, upward};
+use crate::burst::{Burst, Which};
 use crate::error::NfError;
+use crate::lent::Upward;
 use crate::opening::Opening;
 use crate::session::{Session, TICK};
+use crate::way_up::WayUp;
 
 /// The first nap of a sender that waits for room, and the longest.
 const NAP: Duration = Duration::from_micros(50);
@@ -37,53 +37,17 @@ pub(crate) fn put(
             opening.device
         )));
     }
-    let Some(source) = burst.opening().cloned() else {
+    let Some(source) = burst.opening() else {
         return Ok(0);
     };
-    same_session(&source, opening)?;
-    let session = &opening.session;
-    let (in_port, wanted, len) = (in_port.unwrap_or(ANY_PORT), burst.held(), burst.len());
-    let (mut taken, mut passed, mut full) = (0, 0, false);
-    let mut lane = Room::none();
-    let mut returns = session.returns();
-    let mut put_one = |index: usize| {
-        let Some(descriptor) = burst.lent(index) else {
-            return ControlFlow::Continue(());
-        };
-        if passed < skip {
-            passed += 1;
-            return ControlFlow::Continue(());
-        }
-        lane.towards(&mut returns, session, descriptor.pool, wanted);
-        if lane.room == 0 {
-            full = true;
-            return ControlFlow::Break(());
-        }
-        lane.room -= 1;
-        returns.fill(
-            lane.worker,
-            lane.slots,
-            upward(descriptor, source.slot, op, opening.number, in_port),
-        );
-        taken += 1;
-        if op == Op::Forward {
-            burst.leave(index);
-        }
-        ControlFlow::Continue(())
-    };
-    if matches!(which, Which::All) {
-        // What nearly every call asks for, as a loop of its own.
-        for index in 0..len {
-            if put_one(index).is_break() {
-                break;
-            }
-        }
-    } else {
-        which.each(len, put_one);
+    same_session(source, opening)?;
+    let upward = Upward::send(op, source.slot, opening.number, in_port);
+    let mut way = WayUp::new(&opening.session, burst.held());
+    let full = burst.put(which, skip, &mut way, upward).is_break();
+    let taken = way.end();
+    if upward.leaves() {
+        burst.note_left(taken);
     }
-    returns.publish(&session.links);
-    session.note_overflow(&returns);
-    drop(returns);
     count(opening, op, taken);
     if full && op == Op::Forward {
         note_refused(opening, burst, which);
@@ -112,14 +76,7 @@ fn count(opening: &Opening, op: Op, taken: usize) {
 
 #[cold]
 fn note_refused(opening: &Opening, burst: &mut Burst, which: &Which) {
-    let mut refused = 0;
-    which.each(burst.len(), |index| {
-        if burst.is_held(index) {
-            burst.note_refused(index);
-            refused += 1;
-        }
-        ControlFlow::Continue(())
-    });
+    let refused = burst.note_refused(which);
     opening
         .counters
         .tx_ring_full

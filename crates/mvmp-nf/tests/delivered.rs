@@ -3,8 +3,9 @@
 #[allow(dead_code, reason = "the stand-in serves other tests too")]
 mod platform;
 
-use mvmp_nf::{Burst, Descriptor, Link, NfError};
+use mvmp_nf::{Burst, Descriptor, Link, NfError, Which};
 use platform::{Platform, close, connected, opened};
+use proptest::prelude::*;
 
 /// IPv4 with UDP in a VXLAN of network 42, behind a tag with id 7; padded.
 fn tunnelled() -> (Vec<u8>, usize, usize) {
@@ -108,4 +109,68 @@ fn a_delivery_that_is_no_part_of_the_frame_received_gives_no_bytes() {
     }
     drop(burst);
     close(nf, &peer);
+}
+
+#[derive(Clone, Debug)]
+enum Named {
+    All,
+    Range(std::ops::Range<usize>),
+    Indices(Vec<u32>),
+    Mask(Vec<bool>),
+}
+
+fn named() -> impl Strategy<Value = Named> {
+    prop_oneof![
+        Just(Named::All),
+        (0..10_usize, 0..10_usize).prop_map(|(start, end)| Named::Range(start..end)),
+        proptest::collection::vec(0..10_u32, 0..12).prop_map(Named::Indices),
+        proptest::collection::vec(any::<bool>(), 0..10).prop_map(Named::Mask),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn many_packets_are_what_they_are_one_by_one(
+        // What packet is wrong and how: in a pool that nobody knows, beyond its pool, longer than received; gone.
+        wrong in proptest::option::of((0..8_usize, 0..4_u8)),
+        named in named(),
+    ) {
+        let platform = Platform::new(64);
+        let (nf, mut peer) = connected(&platform);
+        let handle = opened(&nf, &mut peer, "span0");
+        for number in 0..8 {
+            let mut packet = peer.place(number, &vec![number as u8; 60 + number as usize]);
+            match wrong {
+                Some((at, 0)) if at == number as usize => packet.pool = 7,
+                Some((at, 1)) if at == number as usize => packet.granule = platform::GRANULES,
+                Some((at, 2)) if at == number as usize => packet.length += 1,
+                _ => {}
+            }
+            peer.deliver_descriptor(0, packet);
+        }
+        let mut burst = Burst::new();
+        prop_assert_eq!(handle.rx_burst(8, &mut burst).unwrap(), 8);
+        if let Some((at, 3)) = wrong {
+            burst.release_some(&Which::Range(at..at + 1));
+        }
+        let (which, numbers) = match &named {
+            Named::All => (Which::All, (0..8).collect()),
+            Named::Range(range) => (Which::Range(range.clone()), range.clone().collect()),
+            Named::Indices(indices) => (Which::Indices(indices), indices.iter().map(|&index| index as usize).collect()),
+            Named::Mask(mask) => (Which::Mask(mask), (0..mask.len()).filter(|&index| mask[index]).collect::<Vec<_>>()),
+        };
+        let numbers = numbers.into_iter().filter(|&number| number < 8);
+        let readable = burst.readable().unwrap();
+        readable.prefetch_some(&which);
+        let mut packets = Vec::new();
+        let one_by_one = numbers.clone().map(|number| readable.packet(number)).collect::<Result<Vec<_>, _>>();
+        prop_assert_eq!(readable.packets(&which, &mut packets).map(|()| packets), one_by_one);
+        let mut lengths = Vec::new();
+        let one_by_one = numbers.map(|number| Ok(readable.record(number)?.length)).collect::<Result<Vec<_>, _>>();
+        prop_assert_eq!(readable.records(&which, |record| record.length, &mut lengths).map(|()| lengths), one_by_one);
+        drop(burst);
+        close(nf, &peer);
+    }
 }

@@ -208,24 +208,14 @@ impl Burst {
         policy: &Bound<'py, Policy>,
     ) -> PyResult<Bound<'py, PyArray1<bool>>> {
         let policy = policy.get();
-        let indices: Vec<usize> = match self.indices() {
-            Some(indices) => indices.iter().map(|&index| index as usize).collect(),
-            None => (0..self.lending.len()).collect(),
-        };
-        let mask = self.rows(|rows| {
-            let mut mask = Vec::with_capacity(indices.len());
-            for chunk in indices.chunks(CHUNK) {
-                let packets = chunk
-                    .iter()
-                    .map(|&index| rows.burst.packet(index))
-                    .collect::<Result<Vec<_>, _>>()
-                    .map_err(from_nf)?;
+        let mut mask = Vec::with_capacity(self.len());
+        self.rows(|rows| {
+            rows.each_chunk(CHUNK, |packets| {
                 let frames: Vec<&[u8]> = packets.iter().map(|&(frame, _)| frame).collect();
                 let links: Vec<Link> = packets.iter().map(|&(_, link)| link).collect();
                 let bits = policy.mask(&frames, &links);
-                mask.extend((0..chunk.len()).map(|bit| bits >> bit & 1 == 1));
-            }
-            Ok(mask)
+                mask.extend((0..packets.len()).map(|bit| bits >> bit & 1 == 1));
+            })
         })?;
         Ok(mask.into_pyarray(py))
     }

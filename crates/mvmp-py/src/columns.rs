@@ -1,16 +1,19 @@
 //! Columns: one number per packet of a burst, as numpy arrays of their own.
 //!
-//! Each is one pass over the packets; the parser is inlined into it, so that what a column does
-//! not ask for is not computed. The start of a frame is prefetched while earlier ones are parsed.
+//! Each is made some packets at a time: where their bytes lie is found out for all of them, then they
+//! are parsed. The parser is inlined there, so that what a column does not ask for is not computed.
+//! The starts of the next frames are prefetched meanwhile.
 
-use mvmp_nf::{Headers, NfError, Readable, Record};
+use std::ops::Range;
+
+use mvmp_nf::{Headers, Link, NfError, Readable, Record, Which};
 use numpy::{Element, IntoPyArray, PyArray2, PyArrayMethods, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
 use crate::errors::from_nf;
 
-/// How many packets ahead a frame is asked for.
-const AHEAD: usize = 8;
+/// So many packets are looked at together; the same number is prefetched meanwhile.
+const TOGETHER: usize = 16;
 
 /// The columns, in the order of the documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,26 +68,52 @@ impl Rows<'_> {
         }
     }
 
-    /// One value per packet, from its headers and bytes.
+    /// The packets of some rows, for the library.
+    fn which(&self, rows: Range<usize>) -> Which<'_> {
+        match self.indices {
+            Some(indices) => Which::Indices(&indices[rows]),
+            None => Which::Range(rows),
+        }
+    }
+
+    /// Calls `see` with the bytes of up to `most` rows at a time, and what the first byte of each is.
+    #[inline(always)]
+    pub fn each_chunk(&self, most: usize, mut see: impl FnMut(&[(&[u8], Link)])) -> PyResult<()> {
+        let chunk = |start: usize| start.min(self.len())..(start + most).min(self.len());
+        let mut packets = Vec::with_capacity(most);
+        self.burst.prefetch_some(&self.which(chunk(0)));
+        for start in (0..self.len()).step_by(most) {
+            self.burst.prefetch_some(&self.which(chunk(start + most)));
+            packets.clear();
+            let which = self.which(chunk(start));
+            self.burst.packets(&which, &mut packets).map_err(from_nf)?;
+            see(&packets);
+        }
+        Ok(())
+    }
+
+    /// One value per packet, from its bytes and what the first of them is.
+    #[inline(always)]
+    fn read<T: Element>(
+        &self,
+        py: Python<'_>,
+        value: impl Fn(&[u8], Link) -> T,
+    ) -> PyResult<Py<PyAny>> {
+        let mut column = Vec::with_capacity(self.len());
+        self.each_chunk(TOGETHER, |packets| {
+            column.extend(packets.iter().map(|&(frame, link)| value(frame, link)));
+        })?;
+        Ok(column.into_pyarray(py).into_any().unbind())
+    }
+
+    /// One value per packet, from its headers.
     #[inline(always)]
     fn parsed<T: Element>(
         &self,
         py: Python<'_>,
-        value: impl Fn(&Headers, &[u8]) -> T,
+        value: impl Fn(&Headers) -> T,
     ) -> PyResult<Py<PyAny>> {
-        let rows = self.len();
-        let mut column = Vec::with_capacity(rows);
-        for row in 0..rows.min(AHEAD) {
-            self.burst.prefetch(self.at(row));
-        }
-        for row in 0..rows {
-            if row + AHEAD < rows {
-                self.burst.prefetch(self.at(row + AHEAD));
-            }
-            let (frame, link) = self.burst.packet(self.at(row)).map_err(from_nf)?;
-            column.push(value(&mvmp_nf::parse(frame, link), frame));
-        }
-        Ok(column.into_pyarray(py).into_any().unbind())
+        self.read(py, |frame, link| value(&mvmp_nf::parse(frame, link)))
     }
 
     /// One value per packet, from its record alone.
@@ -94,25 +123,11 @@ impl Rows<'_> {
         py: Python<'_>,
         value: impl Fn(&Record) -> T,
     ) -> PyResult<Py<PyAny>> {
-        let rows =
-            (0..self.len()).map(|row| self.burst.record(self.at(row)).map(|record| value(&record)));
-        let column = rows.collect::<Result<Vec<T>, _>>().map_err(from_nf)?;
-        Ok(column.into_pyarray(py).into_any().unbind())
-    }
-
-    /// One value per packet, from its bounds alone.
-    #[inline(always)]
-    fn bounded<T: Element>(
-        &self,
-        py: Python<'_>,
-        value: impl Fn(&[u8], u8) -> T,
-    ) -> PyResult<Py<PyAny>> {
-        let rows = (0..self.len()).map(|row| {
-            self.burst
-                .packet(self.at(row))
-                .map(|(frame, link)| value(frame, link as u8))
-        });
-        let column = rows.collect::<Result<Vec<T>, _>>().map_err(from_nf)?;
+        let mut column = Vec::with_capacity(self.len());
+        let which = self.which(0..self.len());
+        self.burst
+            .records(&which, value, &mut column)
+            .map_err(from_nf)?;
         Ok(column.into_pyarray(py).into_any().unbind())
     }
 
@@ -135,11 +150,12 @@ impl Rows<'_> {
         value: impl Fn(&Headers, &[u8]) -> Option<[u8; 16]>,
     ) -> PyResult<Py<PyAny>> {
         let mut bytes = Vec::with_capacity(self.len() * 16);
-        for row in 0..self.len() {
-            let (frame, link) = self.burst.packet(self.at(row)).map_err(from_nf)?;
-            bytes
-                .extend_from_slice(&value(&mvmp_nf::parse(frame, link), frame).unwrap_or_default());
-        }
+        self.each_chunk(TOGETHER, |packets| {
+            for &(frame, link) in packets {
+                let address = value(&mvmp_nf::parse(frame, link), frame);
+                bytes.extend_from_slice(&address.unwrap_or_default());
+            }
+        })?;
         Ok(bytes
             .into_pyarray(py)
             .reshape([self.len(), 16])?
@@ -156,25 +172,25 @@ impl Rows<'_> {
             Column::Direction => {
                 self.asked(py, |burst, index| burst.is_outbound(index).map(u8::from))
             }
-            Column::Length => self.bounded(py, |frame, _| frame.len() as u32),
-            Column::Link => self.bounded(py, |_, link| link),
+            Column::Length => self.read(py, |frame, _| frame.len() as u32),
+            Column::Link => self.read(py, |_, link| link as u8),
             Column::Vlan => self.asked(py, |burst, index| burst.vlan(index)),
             Column::Vni => self.asked(py, |burst, index| burst.vni(index)),
-            Column::L3Offset => self.parsed(py, |headers, _| headers.l3_offset),
-            Column::PayloadOffset => self.parsed(py, |headers, _| headers.payload_offset),
-            Column::PayloadLength => self.parsed(py, |headers, _| headers.payload_length),
-            Column::EtherType => self.parsed(py, |headers, _| headers.ether_type),
-            Column::IpVersion => self.parsed(py, |headers, _| headers.ip_version),
-            Column::Protocol => self.parsed(py, |headers, _| headers.protocol),
-            Column::Src => self.parsed(py, |headers, _| headers.src),
-            Column::Dst => self.parsed(py, |headers, _| headers.dst),
+            Column::L3Offset => self.parsed(py, |headers| headers.l3_offset),
+            Column::PayloadOffset => self.parsed(py, |headers| headers.payload_offset),
+            Column::PayloadLength => self.parsed(py, |headers| headers.payload_length),
+            Column::EtherType => self.parsed(py, |headers| headers.ether_type),
+            Column::IpVersion => self.parsed(py, |headers| headers.ip_version),
+            Column::Protocol => self.parsed(py, |headers| headers.protocol),
+            Column::Src => self.parsed(py, |headers| headers.src),
+            Column::Dst => self.parsed(py, |headers| headers.dst),
             Column::Src6 => self.addresses(py, Headers::src6),
             Column::Dst6 => self.addresses(py, Headers::dst6),
-            Column::SrcPort => self.parsed(py, |headers, _| headers.src_port),
-            Column::DstPort => self.parsed(py, |headers, _| headers.dst_port),
-            Column::TcpFlags => self.parsed(py, |headers, _| headers.tcp_flags),
-            Column::Fragment => self.parsed(py, |headers, _| headers.fragment),
-            Column::FlowHash => self.parsed(py, |headers, _| headers.flow_hash),
+            Column::SrcPort => self.parsed(py, |headers| headers.src_port),
+            Column::DstPort => self.parsed(py, |headers| headers.dst_port),
+            Column::TcpFlags => self.parsed(py, |headers| headers.tcp_flags),
+            Column::Fragment => self.parsed(py, |headers| headers.fragment),
+            Column::FlowHash => self.parsed(py, |headers| headers.flow_hash),
         }
     }
 
@@ -185,24 +201,15 @@ impl Rows<'_> {
         width: usize,
         at: From,
     ) -> PyResult<Bound<'py, PyArray2<u8>>> {
-        let mut bytes = vec![0; self.len() * width];
-        for (row, into) in bytes.chunks_exact_mut(width.max(1)).enumerate() {
-            let (frame, link) = self.burst.packet(self.at(row)).map_err(from_nf)?;
-            let headers = mvmp_nf::parse(frame, link);
-            let start = match at {
-                From::Start => 0,
-                From::L3 => headers.l3_offset.into(),
-                From::Payload => headers.payload_offset.into(),
-            };
-            let end = if at == From::Payload {
-                start + usize::from(headers.payload_length)
-            } else {
-                frame.len()
-            };
-            let there = frame.get(start..end.min(frame.len())).unwrap_or_default();
-            let count = there.len().min(width);
-            into[..count].copy_from_slice(&there[..count]);
-        }
+        let mut bytes = Vec::with_capacity(self.len() * width);
+        self.each_chunk(TOGETHER, |packets| {
+            for &(frame, link) in packets {
+                let there = at.of(frame, link);
+                let there = &there[..there.len().min(width)];
+                bytes.extend_from_slice(there);
+                bytes.resize(bytes.len() + width - there.len(), 0);
+            }
+        })?;
         let array = bytes.into_pyarray(py).reshape([self.len(), width])?;
         debug_assert_eq!(array.shape()[1], width);
         Ok(array)
@@ -215,4 +222,21 @@ pub enum From {
     Start,
     L3,
     Payload,
+}
+
+impl From {
+    /// What a frame has from there on.
+    fn of(self, frame: &[u8], link: Link) -> &[u8] {
+        let headers = mvmp_nf::parse(frame, link);
+        let start = match self {
+            Self::Start => 0,
+            Self::L3 => headers.l3_offset.into(),
+            Self::Payload => headers.payload_offset.into(),
+        };
+        let end = match self {
+            Self::Payload => start + usize::from(headers.payload_length),
+            _ => frame.len(),
+        };
+        frame.get(start..end.min(frame.len())).unwrap_or_default()
+    }
 }

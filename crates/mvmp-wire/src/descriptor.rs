@@ -51,6 +51,9 @@ pub enum ReleaseReason {
     TxRingFull = 1,
 }
 
+/// A descriptor as it lies in a ring.
+pub type Words = [u64; 2];
+
 /// One packet. See the module's drawing for the layout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Descriptor {
@@ -77,6 +80,9 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
+    /// All fields 0.
+    pub const ZERO: Self = Self::from_words([0; 2]);
+
     /// Granules that a pool can have.
     pub const MAX_GRANULES: u32 = 1 << 26;
 

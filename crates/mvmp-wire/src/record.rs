@@ -72,6 +72,31 @@ impl Record {
         slot[3].store(a | b << 16 | c << 32 | d << 48, Ordering::Relaxed);
     }
 
+    /// Reads offset, length and link of record number `granule` alone; beyond the region they are the default's.
+    #[inline(always)]
+    pub fn bounds(words: &[AtomicU64], granule: u32) -> (u16, u16, Link) {
+        let word = words.get(granule as usize * RECORD_WORDS + 2);
+        let word = word.map_or(0, |word| word.load(Ordering::Relaxed));
+        let [offset, length] = [16, 32].map(|low| (word >> low) as u16);
+        (offset, length, Link::from_bits((word >> 48) as u8))
+    }
+
+    /// Writes no more than the flow hash of record number `granule`; returns its wire length. Beyond
+    /// the region there is nothing to write, and the length is 0.
+    #[inline(always)]
+    pub fn note_flow(words: &[AtomicU64], granule: u32, flow_hash: u32) -> u32 {
+        let Some(word) = words.get(granule as usize * RECORD_WORDS + 1) else {
+            return 0;
+        };
+        // ORDERING: relaxed, as in `store`.
+        let known = word.load(Ordering::Relaxed);
+        if (known >> 32) as u32 != flow_hash {
+            let noted = u64::from(known as u32) | u64::from(flow_hash) << 32;
+            word.store(noted, Ordering::Relaxed);
+        }
+        known as u32
+    }
+
     /// Reads record number `granule`; beyond the region it is the default.
     #[inline(always)]
     pub fn load(words: &[AtomicU64], granule: u32) -> Self {
@@ -96,5 +121,56 @@ impl Record {
                 Layer((w3 >> 48) as u16),
             ],
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_was_stored_is_read(
+            numbers: [u32; 2], timestamp_ns: i64, shorts: [u16; 3], flags: u8, layers: [u16; 4],
+            link in prop::sample::select(&[Link::Ethernet, Link::Ipv4, Link::Ipv6]), granule in 0u32..4,
+        ) {
+            let words: Vec<AtomicU64> = (0..4 * RECORD_WORDS).map(|_| AtomicU64::new(0)).collect();
+            let [wire_length, flow_hash] = numbers;
+            let [in_port, offset, length] = shorts;
+            let layers = layers.map(Layer);
+            let record = Record { timestamp_ns, wire_length, flow_hash, in_port, offset, length, link, flags, layers };
+            record.store(&words, granule);
+            prop_assert_eq!(Record::load(&words, granule), record);
+            prop_assert_eq!(Record::bounds(&words, granule), (offset, length, link));
+            for other in (0..5).filter(|&other| other != granule) {
+                prop_assert_eq!(Record::load(&words, other), Record::default());
+                let Record { offset, length, link, .. } = Record::default();
+                prop_assert_eq!(Record::bounds(&words, other), (offset, length, link));
+            }
+        }
+    }
+
+    #[test]
+    fn a_flow_is_noted_in_one_record_and_nothing_else_is_touched() {
+        let words: Vec<AtomicU64> = (0..3 * RECORD_WORDS).map(|_| AtomicU64::new(0)).collect();
+        let record = Record {
+            timestamp_ns: -1,
+            wire_length: 9_000,
+            flow_hash: 7,
+            in_port: 3,
+            layers: [Layer(1), Layer(2), Layer(3), Layer(4)],
+            ..Record::default()
+        };
+        record.store(&words, 1);
+        assert_eq!(Record::note_flow(&words, 1, 0x8000_0001), 9_000);
+        let noted = Record {
+            flow_hash: 0x8000_0001,
+            ..record
+        };
+        assert_eq!(Record::load(&words, 1), noted);
+        assert_eq!(Record::load(&words, 0), Record::default());
+        assert_eq!(Record::load(&words, 2), Record::default());
+        assert_eq!(Record::note_flow(&words, 3, 1), 0, "beyond the region");
     }
 }

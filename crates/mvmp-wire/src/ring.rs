@@ -12,7 +12,7 @@
 //!   … free │ published, to be consumed  │ free …          both count up for ever, modulo 2^32
 //! ```
 
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Descriptor, Words};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// The other side's index is impossible: the peer is broken or hostile.
@@ -128,6 +128,17 @@ impl Producer {
         self.tail = self.tail.wrapping_add(1);
     }
 
+    /// Begins to fill a run of slots. The caller has made sure of [`Self::room`] for all of it.
+    #[inline(always)]
+    pub fn filling<'a>(&'a mut self, slots: &'a [AtomicU64]) -> Filling<'a> {
+        let (pairs, _) = slots.as_chunks::<2>();
+        Filling {
+            slots: pairs.get(..self.capacity as usize).unwrap_or_default(),
+            tail: self.tail,
+            producer: self,
+        }
+    }
+
     /// Where the slot that comes `ahead` after the tail lies, to ask the CPU for it.
     #[inline(always)]
     pub fn slot<'a>(&self, slots: &'a [AtomicU64], ahead: u32) -> Option<&'a AtomicU64> {
@@ -142,6 +153,39 @@ impl Producer {
             // ORDERING: partner of the load in `Consumer::available`: the slots are written before the index.
             tail.store(self.tail, Ordering::Release);
         }
+    }
+}
+
+/// A run of slots that is being filled.
+#[derive(Debug)]
+pub struct Filling<'a> {
+    slots: &'a [[AtomicU64; 2]],
+    tail: u32,
+    producer: &'a mut Producer,
+}
+
+impl Filling<'_> {
+    /// Fills the next slot.
+    #[inline(always)]
+    pub fn fill(&mut self, words: Words) {
+        let at = self.tail as usize & self.slots.len().wrapping_sub(1);
+        if let Some(slot) = self.slots.get(at) {
+            slot[0].store(words[0], Ordering::Relaxed);
+            slot[1].store(words[1], Ordering::Relaxed);
+        }
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    /// Ends the run; returns how many slots it has filled.
+    #[inline(always)]
+    pub fn end(self) -> u32 {
+        let filled = self.tail.wrapping_sub(self.producer.tail);
+        self.producer.tail = self.tail;
+        debug_assert!(
+            self.producer.occupied() <= self.producer.capacity,
+            "room was checked"
+        );
+        filled
     }
 }
 
@@ -202,12 +246,28 @@ impl Consumer {
     #[inline(always)]
     pub fn peek(&self, slots: &[AtomicU64], ahead: u32) -> Descriptor {
         let at = (self.head.wrapping_add(ahead) & (self.capacity - 1)) as usize * 2;
-        match slots.get(at..at + 2) {
-            Some(slot) => Descriptor::from_words([
-                slot[0].load(Ordering::Relaxed),
-                slot[1].load(Ordering::Relaxed),
-            ]),
-            None => Descriptor::default(),
+        slots.get(at..at + 2).map_or(Descriptor::ZERO, |slot| {
+            Descriptor::from_words(words_of(slot))
+        })
+    }
+
+    /// Copies the next `count` slots (at most a ring's worth) to `taken`, without taking them.
+    #[inline(always)]
+    pub fn peek_all<T>(
+        &self,
+        slots: &[AtomicU64],
+        count: u32,
+        read: impl Fn(Words) -> T,
+        taken: &mut Vec<T>,
+    ) {
+        let (pairs, _) = slots.as_chunks::<2>();
+        let first = (self.head & (self.capacity - 1)) as usize;
+        let (count, capacity) = (count.min(self.capacity) as usize, self.capacity as usize);
+        // What does not fit before the end of the slots goes on at their beginning.
+        let front = first..(first + count).min(capacity);
+        let rest = ..count - front.len();
+        for part in [pairs.get(front), pairs.get(rest)].into_iter().flatten() {
+            taken.extend(part.iter().map(|slot| read(words_of(slot))));
         }
     }
 
@@ -236,6 +296,14 @@ impl Consumer {
             head.store(self.head, Ordering::Release);
         }
     }
+}
+
+#[inline(always)]
+fn words_of(slot: &[AtomicU64]) -> Words {
+    [
+        slot[0].load(Ordering::Relaxed),
+        slot[1].load(Ordering::Relaxed),
+    ]
 }
 
 #[cfg(all(test, not(loom)))]
@@ -321,9 +389,13 @@ mod tests {
                     }
                     Step::Take(wanted) => {
                         let count = (wanted as usize).min(seen);
-                        for ahead in 0..count {
+                        let mut at_once = Vec::new();
+                        ring.consumer.peek_all(&ring.slots, count as u32, Descriptor::from_words, &mut at_once);
+                        prop_assert_eq!(at_once.len(), count);
+                        for (ahead, copied) in at_once.into_iter().enumerate() {
                             let expected = shown.pop_front().unwrap();
                             let found = ring.consumer.peek(&ring.slots, ahead as u32);
+                            prop_assert_eq!(found, copied);
                             prop_assert_eq!((found.token, found.offset), (expected, expected as u16));
                         }
                         ring.consumer.advance(count as u32);

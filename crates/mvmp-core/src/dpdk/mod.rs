@@ -24,7 +24,7 @@ mod offload;
 pub mod pool;
 mod probe;
 
-pub use dpdk_sys::{DRIVERS, rte_mbuf as Mbuf};
+pub use dpdk_sys::{DRIVERS, rte_mbuf as Mbuf, rte_mempool as Mempool};
 pub use eal::{BlockedSignals, Eal, EalError, EalFacts, WorkerLcore, rdtsc, tsc_hz, version};
 pub use error::{PoolError, PortError};
 pub use ethdev::{EthOptions, EthPort, EthStats, link_up};

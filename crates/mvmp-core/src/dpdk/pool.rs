@@ -173,16 +173,6 @@ impl Pool {
         ((address - self.base() as usize) >> GRANULE_SHIFT) as u32
     }
 
-    /// Whether an mbuf was taken from this pool.
-    ///
-    /// # Safety
-    /// `mbuf` is a live mbuf of any pool.
-    #[inline]
-    pub unsafe fn owns(&self, mbuf: *const rte_mbuf) -> bool {
-        // SAFETY: the caller's promise.
-        unsafe { (*mbuf).pool == self.inner.mempool.as_ptr() }
-    }
-
     /// Fills the slice with reset mbufs (refcnt 1, headroom 128, length 0), or takes none and says false.
     #[inline]
     pub fn alloc_bulk(&self, mbufs: &mut [*mut rte_mbuf]) -> bool {
@@ -207,7 +197,8 @@ impl Pool {
         unsafe { dpdk_sys::dpdk_sys_mempool_cache_flush(self.inner.mempool.as_ptr()) };
     }
 
-    pub(super) fn mempool(&self) -> *mut rte_mempool {
+    /// What its mbufs say that they are from.
+    pub fn mempool(&self) -> *mut rte_mempool {
         self.inner.mempool.as_ptr()
     }
 }

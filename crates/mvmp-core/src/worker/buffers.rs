@@ -1,7 +1,7 @@
 //! A pool as its worker sees it: mbufs, their bytes, their records and their shares.
 //!
-//! The one room of the worker where mbuf pointers are dereferenced. Called by the worker's other
-//! rooms, which know packets as [`Item`]s. Invariants:
+//! Beside `outgoing` the one room of the worker where mbuf pointers are dereferenced. Called by
+//! its other rooms, which know packets as [`Item`]s. Invariants:
 //! * A buffer is in exactly one place: free, with a driver, lent (the ledger knows to whom), or in
 //!   the worker's hands between two of these.
 //! * The bytes of a lent buffer are never written.
@@ -12,17 +12,20 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use mvmp_wire::Descriptor;
-use mvmp_wire::packet::{self, Headers, Link};
-use mvmp_wire::record::{FLAG_MORE, Record};
+use mvmp_wire::packet::Link;
+use mvmp_wire::record::Record;
 use mvmp_wire::region::RecordRegion;
 
-use super::item::{Arrival, Item, Refusal};
+use super::clones::Clones;
+use super::item::Item;
 use super::outgoing::Outgoing;
-use super::view::View;
+use super::returned::Returned;
 use crate::counters::PoolCounters;
 use crate::dpdk::{GRANULE_SHIFT, IndirectPool, Mbuf, Pool, free_bulk};
 use crate::ledger::{Closed, Ledger};
+
+mod reception;
+use reception::place;
 
 /// Packets that the worker handles at a time.
 pub const BURST: usize = 64;
@@ -36,12 +39,13 @@ pub struct Buffers {
     lengths: RangeInclusive<u16>,
     all_ethernet: bool,
     pool: Pool,
+    /// Where the pool begins.
+    base: *mut u8,
     indirect: IndirectPool,
     records: RecordRegion,
     /// By granule; null where no buffer begins.
     mbufs: Box<[*mut Mbuf]>,
-    /// By granule: an indirect mbuf may still speak of it.
-    cloned: Box<[bool]>,
+    clones: Clones,
     home: Vec<*mut Mbuf>,
     fresh: Vec<*mut Mbuf>,
 }
@@ -63,7 +67,6 @@ impl Buffers {
         for buffer in pool.mbufs() {
             mbufs[buffer.granule as usize] = buffer.mbuf;
         }
-        let cloned = vec![false; granules].into_boxed_slice();
         let home = Vec::with_capacity(4 * BURST);
         Self {
             id,
@@ -72,84 +75,20 @@ impl Buffers {
             // Of none: any length widens it.
             lengths: RangeInclusive::new(u16::MAX, 0),
             all_ethernet: true,
+            base: pool.base(),
             pool,
             indirect,
             records,
             mbufs,
-            cloned,
+            clones: Clones::new(granules),
             home,
             fresh: Vec::with_capacity(BURST),
         }
     }
 
-    /// Takes what a driver has received: parses, writes the records, and yields items and headers.
-    /// Mbufs that are not single, direct, sole-reference ones of this pool are copied, or freed
-    /// where that is not possible; returns how many frames were lost so, and why.
-    pub fn admit(
-        &mut self,
-        mbufs: &mut [*mut Mbuf],
-        arrival: Arrival,
-        items: &mut [Item; BURST],
-        headers: &mut [Headers; BURST],
-    ) -> (usize, [u64; 2]) {
-        let (mut count, mut lost) = (0, [0; 2]);
-        let (mut shortest, mut longest) = (u16::MAX, 0);
-        let (pool, base, records) = (self.pool.clone(), self.pool.base(), self.records.clone());
-        let words = records.words();
-        for at in 0..mbufs.len() {
-            if let Some(&ahead) = mbufs.get(at + AHEAD) {
-                // SAFETY: `ahead` is an mbuf that the driver gave us.
-                let (start, length) = unsafe {
-                    let start = (*ahead).buf_addr.cast::<u8>();
-                    (
-                        start.wrapping_add((*ahead).data_off.into()),
-                        (*ahead).data_len,
-                    )
-                };
-                prefetch(start);
-                if usize::from(length) > LINE_BYTES {
-                    // What is in a tunnel begins there.
-                    prefetch(start.wrapping_add(LINE_BYTES));
-                }
-            }
-            let mbuf = mbufs[at];
-            // SAFETY: the driver has given us this mbuf.
-            let plain = unsafe {
-                (*mbuf).nb_segs == 1
-                    && (*mbuf).refcnt == 1
-                    && pool.owns(mbuf)
-                    && (*mbuf).ol_flags & INDIRECT == 0
-            };
-            let admitted = if plain {
-                Ok(mbuf)
-            } else {
-                self.normalise(mbuf)
-            };
-            match admitted {
-                Ok(mbuf) => {
-                    let item = item_of(base, mbuf, arrival.link);
-                    describe(words, item, self.frame(item), arrival, &mut headers[count]);
-                    (shortest, longest) = (shortest.min(item.length), longest.max(item.length));
-                    items[count] = item;
-                    count += 1;
-                }
-                Err(Refusal::NoBuffer) => lost[0] += 1,
-                Err(Refusal::TooLong) => lost[1] += 1,
-            }
-        }
-        self.note_lengths(shortest, longest);
-        (count, lost)
-    }
-
-    #[inline(always)]
-    fn note_lengths(&mut self, shortest: u16, longest: u16) {
-        let (start, end) = (*self.lengths.start(), *self.lengths.end());
-        self.lengths = start.min(shortest)..=end.max(longest);
-    }
-
     /// Whether a run is of Ethernet frames with a length in `takes`: a NIC can send all of them.
     #[inline]
-    pub fn are_frames(&self, run: &[Descriptor], takes: RangeInclusive<u16>) -> bool {
+    pub fn are_frames(&self, run: &[Returned], takes: RangeInclusive<u16>) -> bool {
         let all_lengths = &self.lengths;
         if self.all_ethernet
             && takes.start() <= all_lengths.start()
@@ -157,38 +96,11 @@ impl Buffers {
         {
             return true;
         }
-        run.iter().all(|descriptor| {
-            let record = self.record(descriptor.granule);
-            record.link == Link::Ethernet && takes.contains(&record.length)
+        let records = self.records();
+        run.iter().all(|returned| {
+            let (_, length, link) = Record::bounds(records, returned.read().granule);
+            link == Link::Ethernet && takes.contains(&length)
         })
-    }
-
-    /// Puts a frame of the platform's own making into a fresh buffer.
-    pub fn take_in(
-        &mut self,
-        bytes: &[u8],
-        arrival: Arrival,
-        headers: &mut Headers,
-    ) -> Result<Item, Refusal> {
-        let mbuf = self.fresh_with(bytes.len(), |room| room.copy_from_slice(bytes))?;
-        self.all_ethernet &= arrival.link == Link::Ethernet;
-        Ok(self.describe(mbuf, arrival, headers))
-    }
-
-    /// The same, where `write` fills the buffer; false from it means that there was no frame.
-    pub fn take_in_with(
-        &mut self,
-        length: usize,
-        arrival: Arrival,
-        write: impl FnOnce(&mut [u8]) -> bool,
-    ) -> Result<Option<Item>, Refusal> {
-        let mut written = false;
-        let mbuf = self.fresh_with(length, |room| written = write(room))?;
-        if !written {
-            self.home.push(mbuf);
-            return Ok(None);
-        }
-        Ok(Some(self.describe(mbuf, arrival, &mut Headers::default())))
     }
 
     /// A copy of a buffer in a fresh one, with a record of its own.
@@ -200,90 +112,18 @@ impl Buffers {
         let mbuf = self
             .fresh_with(length, |room| room.copy_from_slice(source))
             .ok()?;
-        let (granule, offset) = place(self.pool.base(), mbuf);
-        let within = item.offset - record.offset;
+        // SAFETY: a fresh mbuf of this pool.
+        let (granule, offset) = unsafe { place(self.base, mbuf) };
+        let moved = item.moved(granule, offset.wrapping_sub(record.offset));
         record.offset = offset;
         record.store(self.records.words(), granule);
-        Some(Item {
-            granule,
-            offset: offset + within,
-            ..item
-        })
-    }
-
-    fn fresh_with(
-        &mut self,
-        length: usize,
-        write: impl FnOnce(&mut [u8]),
-    ) -> Result<*mut Mbuf, Refusal> {
-        if length + HEADROOM > self.pool.data_room_bytes() as usize {
-            return Err(Refusal::TooLong);
-        }
-        if self.fresh.is_empty() {
-            let mut one = [std::ptr::null_mut(); BURST];
-            let got = self.pool.alloc_bulk(&mut one);
-            let taken = if got {
-                &one[..]
-            } else if self.pool.alloc_bulk(&mut one[..1]) {
-                &one[..1]
-            } else {
-                &[]
-            };
-            self.fresh.extend_from_slice(taken);
-        }
-        let mbuf = self.fresh.pop().ok_or(Refusal::NoBuffer)?;
-        // SAFETY: a fresh mbuf is ours alone, its data room has `length` bytes behind the headroom.
-        unsafe {
-            (*mbuf).data_len = length as u16;
-            (*mbuf).pkt_len = length as u32;
-            let start = (*mbuf).buf_addr.cast::<u8>().add((*mbuf).data_off as usize);
-            write(std::slice::from_raw_parts_mut(start, length));
-        }
-        Ok(mbuf)
-    }
-
-    /// A single buffer of our own with what a chained, shared or foreign mbuf holds.
-    fn normalise(&mut self, mbuf: *mut Mbuf) -> Result<*mut Mbuf, Refusal> {
-        // SAFETY: the driver has given us this chain; it is freed once its bytes are copied.
-        unsafe {
-            let length = (*mbuf).pkt_len as usize;
-            let copied = self.fresh_with(length, |room| {
-                let (mut at, mut segment) = (0, mbuf);
-                while !segment.is_null() && at < room.len() {
-                    let bytes = ((*segment).data_len as usize).min(room.len() - at);
-                    let start = (*segment)
-                        .buf_addr
-                        .cast::<u8>()
-                        .add((*segment).data_off as usize);
-                    std::ptr::copy_nonoverlapping(start, room.as_mut_ptr().add(at), bytes);
-                    at += bytes;
-                    segment = (*segment).next;
-                }
-                room[at..].fill(0);
-            });
-            free_bulk(&mut [mbuf]);
-            copied
-        }
-    }
-
-    fn describe(&mut self, mbuf: *mut Mbuf, arrival: Arrival, headers: &mut Headers) -> Item {
-        let item = item_of(self.pool.base(), mbuf, arrival.link);
-        self.note_lengths(item.length, item.length);
-        describe(
-            self.records.words(),
-            item,
-            self.frame(item),
-            arrival,
-            headers,
-        );
-        item
+        Some(moved)
     }
 
     #[inline(always)]
     fn at(&self, granule: u32, offset: u16) -> *const u8 {
-        // In bounds: items are made by `describe` and `copy`, or from records that they wrote.
-        self.pool
-            .base()
+        // In bounds: items are made in `reception` and by `copy`, as parts of these, or from records written there.
+        self.base
             .wrapping_add(((granule as usize) << GRANULE_SHIFT) + offset as usize)
     }
 
@@ -292,7 +132,7 @@ impl Buffers {
     pub fn frame(&self, item: Item) -> &[u8] {
         // SAFETY: inside the pool, see `at`; the buffer is lent or ours, so nobody writes it.
         unsafe {
-            std::slice::from_raw_parts(self.at(item.granule, item.offset), item.length as usize)
+            std::slice::from_raw_parts(self.at(item.granule, item.offset()), item.length().into())
         }
     }
 
@@ -329,27 +169,28 @@ impl Buffers {
         Record::load(self.records.words(), granule)
     }
 
-    /// Records what flow a packet belongs to; returns its record.
+    /// The records of all buffers.
     #[inline(always)]
-    pub fn note_flow(&self, granule: u32, flow_hash: u32) -> Record {
-        let mut record = self.record(granule);
-        if record.flow_hash != flow_hash {
-            record.flow_hash = flow_hash;
-            record.store(self.records.words(), granule);
-        }
-        record
+    pub fn records(&self) -> &[AtomicU64] {
+        self.records.words()
+    }
+
+    /// Records what flow a packet belongs to; returns its length on the wire.
+    #[inline(always)]
+    pub fn note_flow(&self, granule: u32, flow_hash: u32) -> u32 {
+        Record::note_flow(self.records.words(), granule, flow_hash)
     }
 
     /// The buffer that nobody holds any more is free.
     #[inline(always)]
     pub fn go_home(&mut self, granule: u32) {
-        bring_home(&self.mbufs, &mut self.cloned, &mut self.home, granule);
+        bring_home(&self.mbufs, &mut self.clones, &mut self.home, granule);
     }
 
     /// The mbuf of a buffer that nobody holds any more, to be sent as it is.
     #[inline(always)]
     pub fn leave(&mut self, granule: u32) -> Outgoing {
-        self.cloned[granule as usize] = false;
+        self.clones.forget(granule);
         // SAFETY: nobody holds a share of it: the platform alone has the buffer.
         unsafe { Outgoing::new(self.mbufs[granule as usize]) }
     }
@@ -357,19 +198,21 @@ impl Buffers {
     /// Closes the shares of a run of one slot's descriptors; what nobody holds any more is free.
     /// Returns how many were closed, and how many refused.
     #[inline]
-    pub fn give_back(&mut self, slot: u8, run: &[Descriptor]) -> (u64, u64) {
+    pub fn give_back(&mut self, slot: u8, run: &[Returned]) -> (u64, u64) {
         let Self {
             ledger,
             mbufs,
-            cloned,
+            clones,
             home,
             ..
         } = self;
+        home.reserve(run.len());
         let mut shares = ledger.column(slot);
         let mut refused = 0;
-        for descriptor in run {
+        for returned in run {
+            let descriptor = returned.read();
             match shares.close(descriptor.granule, descriptor.token) {
-                Closed::Last => bring_home(mbufs, cloned, home, descriptor.granule),
+                Closed::Last => bring_home(mbufs, clones, home, descriptor.granule),
                 Closed::Shared => {}
                 Closed::Refused => refused += 1,
             }
@@ -383,35 +226,31 @@ impl Buffers {
     pub fn depart(
         &mut self,
         slot: u8,
-        run: &[Descriptor],
+        run: &[Returned],
         mut send: impl FnMut(usize, Outgoing),
     ) -> Departed {
         let Self {
             ledger,
             mbufs,
-            cloned,
+            clones,
             indirect,
             ..
         } = self;
         let mut shares = ledger.column(slot);
         let mut departed = Departed::default();
-        for (at, descriptor) in run.iter().enumerate() {
-            if let Some(ahead) = run
-                .get(at + AHEAD)
-                .and_then(|ahead| mbufs.get(ahead.granule as usize))
-            {
-                // The driver will look at the mbuf when it frees it.
-                prefetch(ahead.cast());
-            }
-            let granule = descriptor.granule as usize;
+        for (at, returned) in run.iter().enumerate() {
+            let descriptor = returned.read();
             match shares.close(descriptor.granule, descriptor.token) {
                 Closed::Refused => departed.refused += 1,
                 Closed::Last => {
-                    cloned[granule] = false;
+                    clones.forget(descriptor.granule);
+                    let mbuf = mbufs[descriptor.granule as usize];
+                    // The driver will look at it when it frees it.
+                    prefetch(mbuf.cast());
                     // SAFETY: nobody holds a share of it: the platform alone has the buffer.
-                    send(at, unsafe { Outgoing::new(mbufs[granule]) });
+                    send(at, unsafe { Outgoing::new(mbuf) });
                 }
-                Closed::Shared => match clone_of(indirect, mbufs, cloned, descriptor.granule) {
+                Closed::Shared => match clone_of(indirect, mbufs, clones, descriptor.granule) {
                     Some(clone) => send(at, clone),
                     None => departed.no_buffer += 1,
                 },
@@ -422,7 +261,7 @@ impl Buffers {
 
     /// An indirect mbuf of a buffer that others still hold.
     pub fn leave_shared(&mut self, granule: u32) -> Option<Outgoing> {
-        clone_of(&self.indirect, &self.mbufs, &mut self.cloned, granule)
+        clone_of(&self.indirect, &self.mbufs, &mut self.clones, granule)
     }
 
     /// Gives the buffers that came home back to the pool, in one go.
@@ -460,65 +299,10 @@ pub struct Departed {
     pub no_buffer: u64,
 }
 
-/// Where an mbuf's frame begins in the pool at `base`.
 #[inline(always)]
-fn place(base: *const u8, mbuf: *mut Mbuf) -> (u32, u16) {
-    // SAFETY: an mbuf of this pool.
-    let (address, data_off) = unsafe { ((*mbuf).buf_addr as usize, (*mbuf).data_off) };
-    let from_base = address - base as usize;
-    (
-        (from_base >> GRANULE_SHIFT) as u32,
-        (from_base & ((1 << GRANULE_SHIFT) - 1)) as u16 + data_off,
-    )
-}
-
-/// What an mbuf of the pool at `base` holds.
-#[inline(always)]
-fn item_of(base: *const u8, mbuf: *mut Mbuf, link: Link) -> Item {
-    let (granule, offset) = place(base, mbuf);
-    Item {
-        granule,
-        offset,
-        // SAFETY: an mbuf of this pool that only we hold.
-        length: unsafe { (*mbuf).data_len },
-        link: link as u8,
-        hop: 0,
-        view: View::default(),
-    }
-}
-
-/// Parses a frame and writes its record.
-#[inline(always)]
-fn describe(
-    records: &[AtomicU64],
-    item: Item,
-    frame: &[u8],
-    arrival: Arrival,
-    headers: &mut Headers,
-) {
-    packet::parse_into(frame, arrival.link, headers);
-    let record = Record {
-        timestamp_ns: arrival.timestamp_ns,
-        wire_length: if arrival.wire_length == 0 {
-            u32::from(item.length)
-        } else {
-            arrival.wire_length
-        },
-        flow_hash: headers.flow_hash,
-        in_port: arrival.in_port,
-        offset: item.offset,
-        length: item.length,
-        link: arrival.link,
-        flags: if headers.more { FLAG_MORE } else { 0 },
-        layers: headers.layers,
-    };
-    record.store(records, item.granule);
-}
-
-#[inline(always)]
-fn bring_home(mbufs: &[*mut Mbuf], cloned: &mut [bool], home: &mut Vec<*mut Mbuf>, granule: u32) {
-    let (mbuf, cloned) = (mbufs[granule as usize], &mut cloned[granule as usize]);
-    if std::mem::replace(cloned, false) {
+fn bring_home(mbufs: &[*mut Mbuf], clones: &mut Clones, home: &mut Vec<*mut Mbuf>, granule: u32) {
+    let mbuf = mbufs[granule as usize];
+    if clones.forget(granule) {
         // SAFETY: our reference to it ends; an indirect one at a driver may keep it a while.
         unsafe { free_bulk(&mut [mbuf]) };
     } else {
@@ -529,7 +313,7 @@ fn bring_home(mbufs: &[*mut Mbuf], cloned: &mut [bool], home: &mut Vec<*mut Mbuf
 fn clone_of(
     indirect: &IndirectPool,
     mbufs: &[*mut Mbuf],
-    cloned: &mut [bool],
+    clones: &mut Clones,
     granule: u32,
 ) -> Option<Outgoing> {
     let mut clone = [std::ptr::null_mut()];
@@ -538,16 +322,10 @@ fn clone_of(
     if !made {
         return None;
     }
-    cloned[granule as usize] = true;
+    clones.note(granule);
     // SAFETY: it was just made, for us.
     Some(unsafe { Outgoing::new(clone[0]) })
 }
-
-/// How many packets ahead memory is asked for.
-const AHEAD: usize = 8;
-const LINE_BYTES: usize = 64;
-const HEADROOM: usize = dpdk_sys::RTE_PKTMBUF_HEADROOM as usize;
-const INDIRECT: u64 = dpdk_sys::DPDK_SYS_MBUF_F_INDIRECT | dpdk_sys::DPDK_SYS_MBUF_F_EXTERNAL;
 
 /// Asks the CPU for a cache line that will be written soon.
 #[inline(always)]

@@ -10,7 +10,8 @@ use mvmp_wire::{Descriptor, Op};
 
 use super::egress::Departing;
 use super::item::{Arrival, Refusal};
-use super::lane::{NO_SLOT, asked};
+use super::lane::NO_SLOT;
+use super::returned::Returned;
 use super::returns::Way;
 use super::sending::Leaving;
 use super::view::View;
@@ -19,10 +20,11 @@ use crate::counters::DropReason;
 
 impl Worker {
     /// Takes descriptors of private memory; returns how many (fewer where a lossless stream must wait).
-    pub(super) fn take_built(&mut self, at: usize, run: &[Descriptor]) -> usize {
+    pub(super) fn take_built(&mut self, at: usize, run: &[Returned]) -> usize {
         let private = Arc::clone(&self.nfs[at].private);
-        for (done, descriptor) in run.iter().enumerate() {
-            if asked(descriptor) != Some(Op::Forward) {
+        for (done, returned) in run.iter().enumerate() {
+            let descriptor = &returned.read();
+            if returned.asked() != Some(Op::Forward) {
                 self.count_refused(at, 1);
                 continue;
             }

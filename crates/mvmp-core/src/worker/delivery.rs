@@ -8,6 +8,7 @@ use super::device::Device;
 use super::fragments::Fragments;
 use super::item::Item;
 use super::lane::Lane;
+use super::mask::ones;
 use super::{Worker, lane_at};
 use crate::counters::DropReason;
 
@@ -55,10 +56,7 @@ pub fn prepare(
     if device.groups.is_empty() {
         return;
     }
-    let mut left = wanted;
-    while left != 0 {
-        let at = left.trailing_zeros() as usize;
-        left &= left - 1;
+    for at in ones(wanted) {
         let headers = &packets.headers[at];
         flows[at] = if headers.fragment {
             fragments.flow(headers, packets.frames[at])
@@ -141,10 +139,7 @@ fn deliver(
 
 #[cold]
 fn deliver_copies(lane: &mut Lane, buffers: &mut Buffers, items: &[Item], again: u64) {
-    let mut left = again;
-    while left != 0 {
-        let at = left.trailing_zeros() as usize;
-        left &= left - 1;
+    for at in ones(again) {
         let Some(copy) = buffers.copy(items[at]) else {
             lane.counters.offered.add(1);
             lane.counters.drops.add(DropReason::NoBuffer, 1);

@@ -100,7 +100,7 @@ impl Worker {
         let buffers = &self.parts.pools[leaving.pool];
         let record = buffers.record(leaving.granule);
         let mut part = leaving.view.sent(&record);
-        let frame = buffers.frame(Item::default_at(leaving.granule).part(&record, part));
+        let frame = buffers.frame(Item::part(leaving.granule, &record, part));
         let mut built = Built {
             headers: 0,
             skip: 0,
@@ -155,7 +155,7 @@ impl Worker {
         if let Some(place) = self.port_at[port as usize]
             && self.ports[place].is_capture()
         {
-            let bytes = buffers.frame(Item::default_at(leaving.granule).part(&record, part));
+            let bytes = buffers.frame(Item::part(leaving.granule, &record, part));
             let port = &mut self.ports[place];
             if built.headers == 0 {
                 port.write(bytes, record.timestamp_ns, wire_length, built.link);

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use mvmp_policy::rule::{Classifier, Needs, Packets};
-use mvmp_wire::packet::{Headers, LayerSet, Stack, TunnelPorts, parse_into, walk_on};
+use mvmp_wire::packet::{Headers, LayerSet, Stack, TunnelPorts, parse, parse_into, walk_on};
 
 use super::buffers::{BURST, Buffers};
 use super::item::Item;
+use super::mask::ones;
 use super::view::{Part, View};
 
 /// Cells that a face can have: a platform has as many devices.
@@ -37,16 +38,14 @@ impl Face {
 
     /// Which packets each of the cells in `asked` wants, a bit for each packet.
     #[inline(always)]
-    pub fn wanted(&self, packets: &Packets<'_>, asked: u64) -> [u64; CELLS] {
-        let mut wanted = [0; CELLS];
-        self.classifier.classify_for(packets, asked, &mut wanted);
-        wanted
+    pub fn classify(&self, packets: &Packets<'_>, asked: u64, wanted: &mut [u64; CELLS]) {
+        self.classifier.classify_for(packets, asked, wanted);
     }
 
     /// What its cells see of a frame that begins at `base` within its buffer's.
     #[inline(always)]
     fn view(&self, stack: &Stack, whole: Part, base: u16) -> (Part, View) {
-        let shown = Part::from(stack.view(self.decap.union(self.strip)));
+        let shown = Part::from(stack.view(self.jumped()));
         if shown == whole && base == 0 {
             return (shown, View::default());
         }
@@ -59,6 +58,26 @@ impl Face {
             stack.view(self.strip).into()
         };
         (shown, View::new(shown.after(base), sent.after(base)))
+    }
+
+    /// The same of a whole frame of which its cells see the last level of the stack.
+    #[inline(always)]
+    fn level_view(&self, stack: &Stack) -> (Part, View) {
+        let level = Part::from(stack.level());
+        let view = if level.start == 0 {
+            View::default()
+        } else if self.strip.is_empty() {
+            View::showing(level)
+        } else {
+            View::new(level, stack.view(self.strip).into())
+        };
+        (level, view)
+    }
+
+    /// All that is jumped over.
+    #[inline(always)]
+    fn jumped(&self) -> LayerSet {
+        self.decap.union(self.strip)
     }
 }
 
@@ -93,14 +112,15 @@ impl Default for Arrivals {
 impl Arrivals {
     /// Walks the whole stack of each of the first `count` packets, and records the innermost flow.
     pub fn look_deeper(&mut self, buffers: &Buffers, count: usize, ports: &TunnelPorts) {
-        for at in 0..count {
-            let (item, headers, stack) =
-                (self.items[at], &mut self.headers[at], &mut self.stacks[at]);
-            let inner = &mut self.inner[at];
-            walk_on(buffers.frame(item), headers, ports, stack, inner);
+        let items = &self.items[..count];
+        let walked = self.stacks.iter_mut().zip(&mut self.inner);
+        for ((item, headers), (stack, inner)) in items.iter().zip(&self.headers).zip(walked) {
+            walk_on(buffers.frame(*item), headers, ports, stack, inner);
+        }
+        let noted = self.headers.iter_mut().zip(&mut self.wire_lengths);
+        for ((item, stack), (headers, wire_length)) in items.iter().zip(&self.stacks).zip(noted) {
             headers.flow_hash = stack.innermost_hash();
-            let record = buffers.note_flow(item.granule, headers.flow_hash);
-            self.wire_lengths[at] = record.wire_length;
+            *wire_length = buffers.note_flow(item.granule, headers.flow_hash);
         }
     }
 
@@ -114,10 +134,7 @@ impl Arrivals {
         asks: impl FnOnce(&Packets<'_>),
     ) -> &[Item] {
         if face.is_plain() {
-            let mut frames: [&[u8]; BURST] = [&[]; BURST];
-            for (frame, item) in frames.iter_mut().zip(&self.items[..count]) {
-                *frame = buffers.frame(*item);
-            }
+            let frames = frames_of(&self.items[..count], buffers);
             let headers = &self.headers[..count];
             asks(&Packets {
                 headers,
@@ -129,9 +146,9 @@ impl Arrivals {
             });
             return &self.items[..count];
         }
-        let mut levels = 0;
-        for at in 0..count {
-            levels |= u64::from(self.see(face, at, 0, buffers)) << at;
+        let levels = self.see_levels(face, count);
+        for at in ones(all_of(count) & !levels) {
+            self.see(face, at, 0, buffers);
         }
         self.ask_seen(buffers, count, levels, asks);
         &self.seen[..count]
@@ -145,9 +162,9 @@ impl Arrivals {
         buffers: &Buffers,
         asks: impl FnOnce(&Packets<'_>),
     ) -> &[Item] {
-        let level = self.see(face, 0, base, buffers);
-        self.seen[0].view = self.seen[0].view.outbound();
-        self.ask_seen(buffers, 1, u64::from(level), asks);
+        self.see(face, 0, base, buffers);
+        self.seen[0] = self.seen[0].outbound();
+        self.ask_seen(buffers, 1, 0, asks);
         &self.seen[..1]
     }
 
@@ -161,7 +178,7 @@ impl Arrivals {
     ) {
         for (at, item) in shown.iter().enumerate() {
             let record = buffers.record(item.granule);
-            self.items[at] = Item::default_at(item.granule).showing(View::default(), &record);
+            self.items[at] = Item::showing(item.granule, View::default(), &record);
             let whole = buffers.frame(self.items[at]);
             parse_into(whole, record.link, &mut self.headers[at]);
             self.wire_lengths[at] = record.wire_length;
@@ -176,35 +193,38 @@ impl Arrivals {
         self.ask_seen(buffers, shown.len(), 0, asks);
     }
 
-    /// One packet as a face sees it. True: it is the last level of its stack, whose headers are
-    /// known; else `seen_headers` has them.
+    /// The first `count` packets as a face sees them, where that is the last level of their
+    /// stacks, whose headers are known: a bit for each of these. The others are seen wrongly.
     #[inline(always)]
-    fn see(&mut self, face: &Face, at: usize, base: u16, buffers: &Buffers) -> bool {
-        let item = self.items[at];
+    fn see_levels(&mut self, face: &Face, count: usize) -> u64 {
+        let (jumped, mut levels) = (face.jumped(), 0);
+        let packets = self.items[..count].iter().zip(&self.stacks);
+        for ((at, seen), (item, stack)) in self.seen.iter_mut().enumerate().zip(packets) {
+            levels |= u64::from(stack.shows_level(jumped)) << at;
+            let (part, view) = face.level_view(stack);
+            *seen = item.shown(part, view);
+        }
+        levels
+    }
+
+    /// One packet as a face sees it, with its headers.
+    #[inline(never)]
+    fn see(&mut self, face: &Face, at: usize, base: u16, buffers: &Buffers) {
+        let (item, stack) = (self.items[at], &self.stacks[at]);
         let whole = Part {
             start: 0,
-            end: item.length,
+            end: item.length(),
             link: self.headers[at].link,
         };
-        let stack = &self.stacks[at];
         let (part, view) = face.view(stack, whole, base);
-        self.seen[at] = Item {
-            offset: item.offset + part.start,
-            length: part.length(),
-            link: part.link as u8,
-            view,
-            ..item
-        };
-        if stack.shows_level(face.decap.union(face.strip)) {
-            return true;
-        }
-        if part == whole {
-            self.seen_headers[at] = self.headers[at];
+        self.seen[at] = item.shown(part, view);
+        self.seen_headers[at] = if part == whole {
+            self.headers[at]
+        } else if stack.shows_level(face.jumped()) {
+            self.inner[at]
         } else {
-            let frame = buffers.frame(self.seen[at]);
-            parse_into(frame, part.link, &mut self.seen_headers[at]);
-        }
-        false
+            parse(buffers.frame(self.seen[at]), part.link)
+        };
     }
 
     /// Asks about packets as they are seen, those in `levels` as the last level of their stacks.
@@ -216,33 +236,40 @@ impl Arrivals {
         levels: u64,
         asks: impl FnOnce(&Packets<'_>),
     ) {
-        let all = u64::MAX.unbounded_shr((BURST - count) as u32);
-        let headers = if levels == all {
+        let headers = if levels == all_of(count) {
             &self.inner
         } else {
-            let mut left = levels;
-            while left != 0 {
-                let at = left.trailing_zeros() as usize;
-                left &= left - 1;
+            for at in ones(levels) {
                 self.seen_headers[at] = self.inner[at];
             }
             &self.seen_headers
         };
-        let mut outer_frames: [&[u8]; BURST] = [&[]; BURST];
-        let mut frames: [&[u8]; BURST] = [&[]; BURST];
-        for at in 0..count {
-            outer_frames[at] = buffers.frame(self.items[at]);
-            frames[at] = buffers.frame(self.seen[at]);
-        }
+        let (items, seen) = (&self.items[..count], &self.seen[..count]);
         asks(&Packets {
             headers: &headers[..count],
-            frames: &frames[..count],
+            frames: &frames_of(seen, buffers)[..count],
             outer: &self.headers[..count],
-            outer_frames: &outer_frames[..count],
+            outer_frames: &frames_of(items, buffers)[..count],
             stacks: &self.stacks[..count],
             wire_lengths: &self.wire_lengths[..count],
         });
     }
+}
+
+/// The bytes of at most [`BURST`] items.
+#[inline(always)]
+fn frames_of<'a>(items: &[Item], buffers: &'a Buffers) -> [&'a [u8]; BURST] {
+    let mut frames: [&[u8]; BURST] = [&[]; BURST];
+    for (frame, item) in frames.iter_mut().zip(items) {
+        *frame = buffers.frame(*item);
+    }
+    frames
+}
+
+/// A bit for each of `count` packets.
+#[inline(always)]
+fn all_of(count: usize) -> u64 {
+    u64::MAX.unbounded_shr((BURST - count) as u32)
 }
 
 /// These rules ask for what [`Arrivals::look_deeper`] finds.

@@ -1,8 +1,9 @@
 //! A packet in a worker's hands, as its rooms pass it on: where the frame is, not the frame.
 
-use mvmp_wire::descriptor::ARG_OUTBOUND;
+use mvmp_wire::descriptor::{ARG_OUTBOUND, Words};
 use mvmp_wire::packet::Link;
 use mvmp_wire::record::Record;
+use mvmp_wire::{Descriptor, Op};
 
 use super::view::{Part, View};
 
@@ -10,50 +11,128 @@ use super::view::{Part, View};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Item {
     pub granule: u32,
-    pub offset: u16,
-    pub length: u16,
-    pub link: u8,
-    pub hop: u8,
+    /// Offset, length, link and hop as they lie in its descriptor: each delivery copies them.
+    word: u64,
     /// What of the buffer this is.
     pub view: View,
 }
 
 impl Item {
-    /// `arg` of a descriptor on its way down.
+    /// A whole frame that came in, `offset` bytes into its granule.
     #[inline(always)]
-    pub fn arg(&self) -> u8 {
-        self.link
-            | if self.view.is_outbound() {
-                ARG_OUTBOUND
-            } else {
-                0
-            }
-    }
-
-    /// Of this buffer, nothing of it shown yet.
-    pub fn default_at(granule: u32) -> Self {
+    pub fn new(granule: u32, offset: u16, length: u16, link: Link) -> Self {
+        let word = Descriptor {
+            offset,
+            length,
+            op: Op::Deliver as u8,
+            arg: link as u8,
+            ..Descriptor::ZERO
+        };
         Self {
             granule,
-            ..Self::default()
+            word: word.to_words()[1],
+            view: View::default(),
         }
     }
 
-    /// A part of the frame that was received.
+    /// Where its frame begins, in bytes from its granule.
     #[inline(always)]
-    pub fn part(self, record: &Record, part: Part) -> Self {
+    pub fn offset(&self) -> u16 {
+        self.word as u16
+    }
+
+    /// Bytes of its frame.
+    #[inline(always)]
+    pub fn length(&self) -> u16 {
+        (self.word >> 16) as u16
+    }
+
+    /// Its descriptor as a delivery to one slot.
+    #[inline(always)]
+    pub fn descriptor(&self, token: u32, pool: u8, slot: u8) -> Words {
+        let [place, to] = Descriptor {
+            token,
+            pool,
+            granule: self.granule,
+            slot,
+            ..Descriptor::ZERO
+        }
+        .to_words();
+        [place, to | self.word]
+    }
+
+    /// The same in another buffer, where all lies so many bytes later (modulo 2^16).
+    pub fn moved(self, granule: u32, later: u16) -> Self {
+        let offset = self.offset().wrapping_add(later);
         Self {
-            offset: record.offset + part.start,
-            length: part.length(),
-            link: part.link as u8,
+            granule,
+            word: self.word & !u64::from(u16::MAX) | u64::from(offset),
             ..self
         }
     }
 
+    /// Has passed one device more than the descriptor that it came by says.
+    #[inline(always)]
+    pub fn passed_on(self, hop: u8) -> Self {
+        let word = Descriptor {
+            hop: hop + 1,
+            ..Descriptor::ZERO
+        };
+        Self {
+            word: self.word | word.to_words()[1],
+            ..self
+        }
+    }
+
+    /// The same, on its way out.
+    pub fn outbound(self) -> Self {
+        let word = Descriptor {
+            arg: ARG_OUTBOUND,
+            ..Descriptor::ZERO
+        };
+        Self {
+            word: self.word | word.to_words()[1],
+            view: self.view.outbound(),
+            ..self
+        }
+    }
+
+    /// A part of the frame that was received, nothing of it shown yet.
+    #[inline(always)]
+    pub fn part(granule: u32, record: &Record, part: Part) -> Self {
+        Self::new(
+            granule,
+            record.offset + part.start,
+            part.length(),
+            part.link,
+        )
+    }
+
     /// The part of the buffer that `view` shows.
-    pub fn showing(self, view: View, record: &Record) -> Self {
+    #[inline(always)]
+    pub fn showing(granule: u32, view: View, record: &Record) -> Self {
+        let item = Self {
+            view,
+            ..Self::part(granule, record, view.shown(record))
+        };
+        if view.is_outbound() {
+            item.outbound()
+        } else {
+            item
+        }
+    }
+
+    /// A part of the frame that this is, which `view` shows.
+    #[inline(always)]
+    pub fn shown(&self, part: Part, view: View) -> Self {
         Self {
             view,
-            ..self.part(record, view.shown(record))
+            ..Self::new(
+                self.granule,
+                self.offset() + part.start,
+                part.length(),
+                part.link,
+            )
         }
     }
 }

@@ -7,16 +7,18 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use mvmp_policy::Matcher;
+use mvmp_wire::MAX_HANDLES;
 use mvmp_wire::memory::Mapping;
 use mvmp_wire::region::{DownRegion, StatusRegion, UpRegion};
 use mvmp_wire::ring::{Consumer, Producer};
 use mvmp_wire::wake::Waker;
-use mvmp_wire::{Descriptor, MAX_HANDLES, Op};
 
 use super::buffers::{BURST, Buffers, prefetch_to_write};
 use super::device::Seat;
 use super::item::Item;
+use super::mask::ones;
 use crate::counters::{DropReason, HandleCounters, NfCounters};
+use crate::ledger::Ledger;
 
 /// No slot.
 pub const NO_SLOT: u8 = u8::MAX;
@@ -139,39 +141,23 @@ impl Lane {
         }
         let limit_room = buffers.ledger.room(self.slot);
         let room = ring_room.min(limit_room);
-        let (mut taken, mut held_already, mut left) = (0, 0u64, wanted);
-        let (pool, slots) = (buffers.id, self.down.rx_slots());
-        let mut shares = buffers.ledger.column(self.slot);
-        while left != 0 {
-            let at = left.trailing_zeros() as usize;
-            if taken == room {
-                break;
-            }
-            left &= left - 1;
-            let item = items[at];
-            match shares.open(item.granule) {
-                Some(token) => {
-                    shares.show(item.granule, item.view);
-                    self.ring.fill(
-                        slots,
-                        Descriptor {
-                            token,
-                            pool,
-                            granule: item.granule,
-                            offset: item.offset,
-                            length: item.length,
-                            slot: self.slot,
-                            hop: item.hop,
-                            op: Op::Deliver as u8,
-                            arg: item.arg(),
-                        },
-                    );
-                    taken += 1;
-                }
-                None => held_already |= 1 << at,
-            }
+        let chosen = if offered <= room {
+            wanted
+        } else {
+            fitting(&buffers.ledger, self.slot, items, wanted, room)
+        };
+        let (pool, slot) = (buffers.id, self.slot);
+        let mut shares = buffers.ledger.column(slot);
+        let held_already = shares.open_all(chosen, |at| items[at].granule);
+        // Apart: opening and filling each need most of the CPU's registers.
+        let mut slots = self.ring.filling(self.down.rx_slots());
+        for item in ones(chosen & !held_already).map(|at| &items[at]) {
+            shares.show(item.granule, item.view);
+            slots.fill(item.descriptor(shares.token(item.granule), pool, slot));
         }
+        let taken = slots.end();
         drop(shares);
+        let left = wanted & !chosen;
         self.finish(
             taken,
             left.count_ones(),
@@ -211,11 +197,16 @@ impl Lane {
     }
 }
 
-/// What a descriptor on a return ring asks for, once it was found to be well-formed.
-#[inline(always)]
-pub fn asked(descriptor: &Descriptor) -> Option<Op> {
-    match Op::from_bits(descriptor.op) {
-        Some(Op::Deliver) | None => None,
-        op => op,
-    }
+/// The first of the wanted packets, as many as there is room for; those that the slot holds already
+/// need none here.
+#[cold]
+fn fitting(ledger: &Ledger, slot: u8, items: &[Item], wanted: u64, mut room: u32) -> u64 {
+    let fits = |&at: &usize| {
+        let fits = room != 0;
+        room -= u32::from(fits && !ledger.is_held(slot, items[at].granule));
+        fits
+    };
+    ones(wanted)
+        .take_while(fits)
+        .fold(0, |all, at| all | 1 << at)
 }

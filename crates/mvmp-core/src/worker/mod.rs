@@ -14,6 +14,7 @@
 pub mod buffers;
 mod built;
 pub mod change;
+mod clones;
 mod command;
 mod delivery;
 pub mod device;
@@ -22,11 +23,13 @@ pub mod face;
 mod fragments;
 mod item;
 pub mod lane;
+pub mod mask;
 mod nap;
 mod outgoing;
 mod outward;
 pub mod port;
 mod receive;
+pub mod returned;
 mod returns;
 mod sending;
 mod sweep;
@@ -39,15 +42,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
-use buffers::Buffers;
+use buffers::{BURST, Buffers};
 pub use command::{Command, Event};
 use device::Device;
+use item::Item;
 use lane::{Lane, NO_SLOT, NfLane};
-use mvmp_wire::Descriptor;
 use mvmp_wire::packet::TunnelPorts;
 use mvmp_wire::region::STATE_CLOSED;
 use outgoing::Parcel;
 use port::Port;
+use returned::Returned;
 
 use crate::counters::{DropReason, PortCounters, WorkerCounters};
 use crate::dpdk::{WorkerLcore, rdtsc};
@@ -138,7 +142,11 @@ pub struct Worker {
     bench: egress::Workbench,
     tracer: Option<trace::Tracer>,
     /// Reused by each look at a return ring.
-    batch: Vec<Descriptor>,
+    batch: Vec<Returned>,
+    /// What of it is passed on to other NFs.
+    passing: Vec<Item>,
+    /// Which flow each packet of a burst is of, where a group asks for it.
+    flows: Box<[u32; BURST]>,
 }
 
 /// Wall-clock time from the time stamp counter.
@@ -201,6 +209,8 @@ impl Worker {
             bench: Default::default(),
             tracer: None,
             batch: Vec::with_capacity(returns::TURN),
+            passing: Vec::with_capacity(BURST),
+            flows: Box::new([0; BURST]),
         };
         if worker.parts.views {
             let pools = &mut worker.parts.pools;
@@ -300,7 +310,7 @@ impl Worker {
     fn take_hand_overs(&mut self) -> usize {
         let (mut work, lossless) = (0, self.parts.lossless);
         for at in 0..self.parts.hand_over.len() {
-            for _ in 0..buffers::BURST {
+            for _ in 0..BURST {
                 let Some(hand_over) = &mut self.parts.hand_over[at] else {
                     break;
                 };

@@ -1,7 +1,7 @@
 //! Packets that leave: mbufs on their way to a driver, or to another worker first.
 //!
 //! Here an mbuf's bounds are changed and headers are put in front of its bytes: the one place of
-//! the worker, beside `buffers`, where mbuf pointers are dereferenced. Invariants:
+//! the worker, beside `buffers` and its `reception`, where mbuf pointers are dereferenced. Invariants:
 //! * Bytes are written only into the headroom of a direct mbuf that nobody else refers to.
 //! * The bounds of an mbuf never leave its data room.
 #![allow(unsafe_code)]

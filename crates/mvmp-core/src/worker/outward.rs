@@ -44,7 +44,7 @@ impl Worker {
         for face in &ports[place].outward {
             let (mut wanted, mut flows) = ([0; CELLS], [0; BURST]);
             let items = seen.seen_outbound(face, part.start, buffers, |packets| {
-                wanted = face.wanted(packets, u64::MAX);
+                face.classify(packets, u64::MAX, &mut wanted);
                 for (&device, &wanted) in face.devices.iter().zip(&wanted) {
                     prepare(
                         &devices[device],
@@ -98,7 +98,7 @@ impl Worker {
         };
         let part = Part {
             start: 0,
-            end: item.length,
+            end: item.length(),
             link: parcel.link,
         };
         self.offer_outward(place, pool, item, part, NO_SLOT);

@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use mvmp_wire::Descriptor;
 use mvmp_wire::packet::Link;
 
 use super::buffers::{BURST, Buffers, Departed};
 use super::face::Face;
 use super::item::{Arrival, Item, Refusal};
 use super::outgoing::{Outgoing, Parcel, discard_all};
+use super::returned::Returned;
 use crate::capture::{CaptureSink, CaptureSource, Pacer};
 use crate::counters::{DropReason, PortCounters};
 use crate::dpdk::{EthPort, InterfacePort, Mbuf};
@@ -91,10 +91,12 @@ pub struct Port {
     pub ended: bool,
     /// Frames that files of this port could not write before it was added again.
     write_failed_before: u64,
+    /// What the driver hands over; of no meaning between two bursts.
+    inbox: [*mut Mbuf; BURST],
     out: Vec<*mut Mbuf>,
 }
 
-// SAFETY: the pointers are mbufs that wait for `flush`; whoever holds the port holds them.
+// SAFETY: the pointers in `out` are mbufs that wait for `flush`, those in `inbox` are not read again; whoever holds the port holds them.
 #[allow(unsafe_code)]
 unsafe impl Send for Port {}
 
@@ -119,6 +121,7 @@ impl Port {
             outward,
             counters,
             ended: false,
+            inbox: [std::ptr::null_mut(); BURST],
             out: Vec::with_capacity(2 * OUT_MAX),
         }
     }
@@ -179,10 +182,10 @@ impl Port {
     ) -> usize {
         match &mut self.io {
             Io::Nic(nic) => {
-                let mut mbufs = [std::ptr::null_mut(); BURST];
+                let most = most.min(BURST);
                 #[allow(unsafe_code)]
                 // SAFETY: queue 0 exists and only this worker receives on it.
-                let got = unsafe { nic.port().rx_burst(0, &mut mbufs[..most.min(BURST)]) };
+                let got = unsafe { nic.port().rx_burst(0, &mut self.inbox[..most]) };
                 if got == 0 {
                     return 0;
                 }
@@ -192,16 +195,15 @@ impl Port {
                     in_port: self.number,
                     link: Link::Ethernet,
                 };
-                let (count, lost) = buffers.admit(&mut mbufs[..got], arrival, items, headers);
-                self.counters.received.add(got as u64);
-                self.counters.drops.add(DropReason::NoBuffer, lost[0]);
-                self.counters.drops.add(DropReason::TooLong, lost[1]);
-                let bytes = items[..count]
-                    .iter()
-                    .map(|item| u64::from(item.length))
-                    .sum();
-                self.counters.bytes.add(bytes);
-                count
+                let admitted = buffers.admit(&mut self.inbox[..got], arrival, items, headers);
+                let counters = &self.counters;
+                counters.received.add(got as u64);
+                counters.bytes.add(admitted.bytes);
+                if admitted.count < got {
+                    counters.drops.add(DropReason::NoBuffer, admitted.no_buffer);
+                    counters.drops.add(DropReason::TooLong, admitted.too_long);
+                }
+                admitted.count
             }
             Io::Capture(capture) => play(
                 capture,
@@ -256,7 +258,7 @@ impl Port {
 
     /// Sends what a run of one slot's descriptors names; returns how many left, and what did not.
     #[inline]
-    pub fn send_run(&mut self, buffers: &mut Buffers, slot: u8, run: &[Descriptor]) -> Departed {
+    pub fn send_run(&mut self, buffers: &mut Buffers, slot: u8, run: &[Returned]) -> Departed {
         let waiting = self.out.len();
         let out = &mut self.out;
         let departed = buffers.depart(slot, run, |_, outgoing| out.push(outgoing.into_raw()));

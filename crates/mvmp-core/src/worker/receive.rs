@@ -12,6 +12,7 @@ use super::egress::Departing;
 use super::face::{Arrivals, CELLS, Face};
 use super::item::Item;
 use super::lane::NO_SLOT;
+use super::mask::ones;
 use super::port::Books;
 use super::sending::Leaving;
 
@@ -135,26 +136,24 @@ impl Worker {
             lanes,
             to_wake,
             fragments,
+            flows,
             tsc,
             ..
         } = self;
         let (port, devices) = (&ports[at], &mut parts.devices);
         let face = &port.faces[face_at];
         let buffers = &mut parts.pools[port.pool];
-        let (mut wanted, mut flows) = ([0; CELLS], [0; BURST]);
+        let mut wanted = [0; CELLS];
         let items = arrivals.seen_by(face, buffers, count, |packets| {
-            wanted = face.wanted(packets, asked);
+            face.classify(packets, asked, &mut wanted);
             for (&device, &wanted) in face.devices.iter().zip(&wanted) {
                 if wanted == 0 {
                     continue;
                 }
                 let device = &mut devices[device];
-                prepare(device, lanes, fragments, packets, wanted, &mut flows);
+                prepare(device, lanes, fragments, packets, wanted, flows);
                 if let Exits::Bridge(bridge) = &mut device.exits {
-                    let mut left = wanted;
-                    while left != 0 {
-                        let n = left.trailing_zeros() as usize;
-                        left &= left - 1;
+                    for n in ones(wanted) {
                         bridge.learn(stations(packets.outer_frames[n]).1, port.number);
                     }
                 }
@@ -173,7 +172,7 @@ impl Worker {
                 to_wake,
                 buffers,
                 items,
-                &flows,
+                flows,
                 Except::Nobody,
                 *tsc,
             );
@@ -209,13 +208,10 @@ impl Worker {
     ) {
         let (pool, in_port) = (self.ports[at].pool, self.ports[at].number);
         for (&device, &wanted) in devices.iter().zip(wanted) {
-            let mut left = wanted;
             if !self.parts.devices[device].bypasses() {
                 continue;
             }
-            while left != 0 {
-                let n = left.trailing_zeros() as usize;
-                left &= left - 1;
+            for n in ones(wanted) {
                 let leaving = Leaving {
                     pool,
                     granule: items[n].granule,

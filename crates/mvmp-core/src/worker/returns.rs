@@ -5,13 +5,16 @@
 //! ledger agrees. Bounds come from the record that the platform wrote, never from the NF.
 
 use mvmp_wire::descriptor::ReleaseReason;
+use mvmp_wire::record::Record;
 use mvmp_wire::{Descriptor, Op, PRIVATE_POOL};
 
 use super::buffers::{BURST, prefetch};
 use super::delivery::{Except, deal, prepare};
 use super::device::Exits;
 use super::item::Item;
-use super::lane::{NO_SLOT, REFUSED_MAX, SLOTS_PER_LINE, asked};
+use super::lane::{NO_SLOT, REFUSED_MAX, SLOTS_PER_LINE};
+use super::returned::Returned;
+use super::view::View;
 use super::{Worker, lane_at};
 use crate::broken::{Rule, is_broken};
 use crate::counters::DropReason;
@@ -86,10 +89,11 @@ impl Worker {
         let mut batch = std::mem::take(&mut self.batch);
         batch.clear();
         let slots = nf.up.return_slots();
-        batch.extend((0..waiting as u32).map(|ahead| nf.returns.peek(slots, ahead)));
+        nf.returns
+            .peek_all(slots, waiting as u32, Returned::new, &mut batch);
         let mut done = 0;
-        while done < waiting {
-            let run = run_length(&batch[done..waiting]);
+        while done < batch.len() {
+            let run = Returned::run_length(&batch[done..]);
             let taken = self.take_run(at, &batch[done..done + run]);
             done += taken;
             if taken < run {
@@ -109,8 +113,8 @@ impl Worker {
 
     /// Takes descriptors that all ask for the same; returns how many (fewer where a lossless stream must wait).
     #[inline(never)]
-    fn take_run(&mut self, at: usize, run: &[Descriptor]) -> usize {
-        let first = run[0];
+    fn take_run(&mut self, at: usize, run: &[Returned]) -> usize {
+        let first = run[0].read();
         if first.pool == PRIVATE_POOL {
             return self.take_built(at, run);
         }
@@ -119,7 +123,7 @@ impl Worker {
             .pools
             .iter()
             .position(|pool| pool.id == first.pool);
-        let (Some(pool), Some(op)) = (pool, asked(&first)) else {
+        let (Some(pool), Some(op)) = (pool, run[0].asked()) else {
             self.nfs[at].counters.refused.add(run.len() as u64);
             return run.len();
         };
@@ -180,13 +184,7 @@ impl Worker {
     }
 
     /// How many of the run can go on without loss.
-    pub(super) fn room_on(
-        &mut self,
-        at: usize,
-        pool: usize,
-        way: &Way,
-        run: &[Descriptor],
-    ) -> usize {
+    pub(super) fn room_on(&mut self, at: usize, pool: usize, way: &Way, run: &[Returned]) -> usize {
         let room = match way {
             Way::Home | Way::Lost(_) => usize::MAX,
             Way::Receivers(device) => {
@@ -198,15 +196,13 @@ impl Worker {
         room.min(run.len())
     }
 
-    fn release(&mut self, at: usize, pool: usize, run: &[Descriptor]) {
-        let Some(&Descriptor { slot, .. }) = run.first() else {
-            return;
-        };
+    fn release(&mut self, at: usize, pool: usize, run: &[Returned]) {
+        let Descriptor { slot, arg, .. } = run[0].read();
         let (closed, refused) = self.parts.pools[pool].give_back(slot, run);
         self.count_refused(at, refused);
         if let Some(lane) = lane_at(&mut self.lanes, slot) {
             lane.counters.released.add(closed);
-            if run[0].arg == ReleaseReason::TxRingFull as u8 {
+            if arg == ReleaseReason::TxRingFull as u8 {
                 lane.counters.tx_ring_full.add(closed);
             }
             lane.counters
@@ -215,10 +211,8 @@ impl Worker {
         }
     }
 
-    fn forward(&mut self, at: usize, pool: usize, run: &[Descriptor], way: &Way) {
-        let Some(&Descriptor { slot, .. }) = run.first() else {
-            return;
-        };
+    fn forward(&mut self, at: usize, pool: usize, run: &[Returned], way: &Way) {
+        let slot = run[0].read().slot;
         let (closed, refused, no_way) = match way {
             Way::Receivers(device) => self.forward_to_receivers(at, pool, run, *device),
             Way::Ports(device) => {
@@ -253,55 +247,59 @@ impl Worker {
         &mut self,
         at: usize,
         pool: usize,
-        run: &[Descriptor],
+        run: &[Returned],
         device: usize,
     ) -> (u64, u64, u64) {
+        let Descriptor { slot, arg, .. } = run[0].read();
         let (mut closed, mut refused, mut no_way) = (0, 0, 0);
-        for part in run.chunks(64) {
-            let mut items = [Item::default(); 64];
-            let (count, _) = self.check(pool, part, &mut items);
-            let heard = self.deliver_to_receivers(at, pool, &items[..count], device, part[0].arg);
-            let (ended, not_held) = self.parts.pools[pool].give_back(part[0].slot, part);
+        let mut items = std::mem::take(&mut self.passing);
+        for part in run.chunks(BURST) {
+            self.check(pool, slot, part, &mut items);
+            let heard = self.deliver_to_receivers(at, pool, &items, device, arg);
+            let (ended, not_held) = self.parts.pools[pool].give_back(slot, part);
             closed += ended;
             refused += not_held;
             no_way += ended.saturating_sub(heard);
         }
+        self.passing = items;
         (closed, refused, no_way)
     }
 
-    /// The items of those descriptors whose share is open, and how many others there were. (Who
+    /// Finds the items of those descriptors whose share is open; returns how many others there were. (Who
     /// forwards one share twice in a burst has it delivered twice, as by a mirror; it ends once.)
-    fn check(&mut self, pool: usize, part: &[Descriptor], items: &mut [Item; 64]) -> (usize, u64) {
+    fn check(&mut self, pool: usize, slot: u8, part: &[Returned], items: &mut Vec<Item>) -> u64 {
         let buffers = &self.parts.pools[pool];
-        let (mut count, mut limited, mut refused) = (0, 0u64, 0);
-        for descriptor in part {
-            if !buffers
-                .ledger
-                .holds(descriptor.slot, descriptor.granule, descriptor.token)
-            {
+        let (held, records) = (buffers.ledger.held_by(slot), buffers.records());
+        let (mut limited, mut refused) = (0, 0u64);
+        items.clear();
+        for returned in part {
+            let descriptor = returned.read();
+            let Some(view) = held.view_of(descriptor.granule, descriptor.token) else {
                 refused += 1;
                 continue;
-            }
+            };
             if descriptor.hop == u8::MAX {
                 limited += 1;
                 continue;
             }
-            let record = buffers.record(descriptor.granule);
-            let view = buffers.ledger.view(descriptor.slot, descriptor.granule);
-            let item = Item {
-                granule: descriptor.granule,
-                hop: descriptor.hop + 1,
-                ..Item::default()
+            let item = if view == View::default() {
+                let (offset, length, link) = Record::bounds(records, descriptor.granule);
+                Item::new(descriptor.granule, offset, length, link)
+            } else {
+                Item::showing(
+                    descriptor.granule,
+                    view,
+                    &buffers.record(descriptor.granule),
+                )
             };
-            items[count] = item.showing(view, &record);
-            count += 1;
+            items.push(item.passed_on(descriptor.hop));
         }
         if limited != 0
-            && let Some(lane) = lane_at(&mut self.lanes, part[0].slot)
+            && let Some(lane) = lane_at(&mut self.lanes, slot)
         {
             lane.counters.out_drops.add(DropReason::HopLimit, limited);
         }
-        (count, refused)
+        refused
     }
 
     /// Delivers to all others that receive; what none of their matches wants is the drop
@@ -322,6 +320,7 @@ impl Worker {
             lanes,
             to_wake,
             fragments,
+            flows,
             deep,
             nfs,
             tsc,
@@ -335,10 +334,9 @@ impl Worker {
         let mut offered = 0;
         for part in items.chunks(BURST) {
             let all = u64::MAX >> (64 - part.len());
-            let mut flows = [0; BURST];
             if looks {
                 seen.seen_alike(part, buffers, tunnels, |packets| {
-                    prepare(receiving, lanes, fragments, packets, all, &mut flows);
+                    prepare(receiving, lanes, fragments, packets, all, flows);
                 });
             } else {
                 for slot in receiving.listeners() {
@@ -348,7 +346,7 @@ impl Worker {
                 }
             }
             let dealt = deal(
-                receiving, lanes, to_wake, buffers, part, &flows, except, *tsc,
+                receiving, lanes, to_wake, buffers, part, flows, except, *tsc,
             );
             offered += dealt.offered.count_ones() as usize;
         }
@@ -358,22 +356,23 @@ impl Worker {
         offered as u64
     }
 
-    fn mirror(&mut self, at: usize, pool: usize, run: &[Descriptor], way: &Way) {
-        let slot = run[0].slot;
+    fn mirror(&mut self, at: usize, pool: usize, run: &[Returned], way: &Way) {
+        let Descriptor { slot, arg, .. } = run[0].read();
         let (mut mirrored, mut refused) = (0, 0);
-        for part in run.chunks(64) {
-            let mut items = [Item::default(); 64];
-            let (count, not_held) = self.check(pool, part, &mut items);
+        let mut items = std::mem::take(&mut self.passing);
+        for part in run.chunks(BURST) {
+            let not_held = self.check(pool, slot, part, &mut items);
             mirrored += part.len() as u64 - not_held;
             refused += not_held;
             match way {
                 Way::Receivers(device) => {
-                    self.deliver_to_receivers(at, pool, &items[..count], *device, part[0].arg);
+                    self.deliver_to_receivers(at, pool, &items, *device, arg);
                 }
                 Way::Ports(device) => self.mirror_out(at, pool, part, *device),
                 Way::Home | Way::Lost(_) => {}
             }
         }
+        self.passing = items;
         self.count_refused(at, refused);
         if let Some(lane) = lane_at(&mut self.lanes, slot) {
             lane.counters.mirrored.add(mirrored);
@@ -403,13 +402,4 @@ impl Worker {
             lane.counters.out_drops.add(reason, n);
         }
     }
-}
-
-/// How many descriptors at the front ask for the same thing in the same pool.
-#[inline(always)]
-fn run_length(batch: &[Descriptor]) -> usize {
-    let first = &batch[0];
-    let key = |of: &Descriptor| u32::from_le_bytes([of.op, of.arg, of.slot, of.pool]);
-    let same = |next: &&Descriptor| key(next) == key(first);
-    batch.iter().take_while(same).count()
 }

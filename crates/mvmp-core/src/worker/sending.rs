@@ -1,20 +1,24 @@
 //! Out of the ports: which port a packet leaves by, and who else is shown it on the way.
 //!
 //! Called for what NFs send (`returns`), for frames they built (`built`), and for what the worker
-//! itself sends on (`receive`). Runs that leave by NICs as they came go in one go; all else goes
-//! packet by packet: shown to those who receive what leaves, then made ready by `egress`.
+//! itself sends on (`receive`). Runs that leave by NICs as they came go in one go, over bonds by
+//! `bond`; all else goes packet by packet: shown to those who receive what leaves, then made ready
+//! by `egress`.
+
+mod bond;
 
 use mvmp_wire::Descriptor;
 use mvmp_wire::descriptor::ANY_PORT;
 use mvmp_wire::packet::Link;
 
 use super::Worker;
-use super::buffers::Buffers;
+use super::buffers::{BURST, Buffers};
 use super::delivery::Except;
 use super::device::{Asked, Exit, Exits, stations};
 use super::egress::{Departing, ETHERNET_BYTES};
 use super::item::Item;
 use super::lane::NO_SLOT;
+use super::returned::Returned;
 use super::returns::TURN;
 use super::view::View;
 use crate::counters::DropReason;
@@ -57,7 +61,7 @@ impl Worker {
         &mut self,
         at: usize,
         pool: usize,
-        run: &[Descriptor],
+        run: &[Returned],
         device: usize,
     ) -> (u64, u64) {
         let buffers = &self.parts.pools[pool];
@@ -67,10 +71,19 @@ impl Worker {
         if !plain {
             return self.send_one_by_one(at, pool, run, device);
         }
-        if let Exits::Direct(port) = self.parts.devices[device].exits
-            && let Some(place) = self.port_at[port as usize]
-        {
-            return (self.send_to_nic(at, pool, run, place), 0);
+        let sent = match self.parts.devices[device].exits {
+            Exits::Direct(port) => {
+                self.port_at[port as usize].map(|place| self.send_to_nic(at, pool, run, place))
+            }
+            // Links change between bursts only: either all parts of a run find a way, or none does.
+            Exits::Bond(_) => run
+                .chunks(BURST)
+                .map(|part| self.send_by_bond(at, pool, part, device))
+                .sum(),
+            Exits::Bridge(_) | Exits::Rootless => None,
+        };
+        if let Some(refused) = sent {
+            return (refused, 0);
         }
         let (mut refused, mut no_way, mut rest) = (0, 0, run);
         let mut places = [0; TURN];
@@ -92,11 +105,12 @@ impl Worker {
         &mut self,
         at: usize,
         pool: usize,
-        run: &[Descriptor],
+        run: &[Returned],
         device: usize,
         places: &mut [usize; TURN],
     ) -> usize {
-        for (known, (descriptor, place)) in run.iter().zip(&mut *places).enumerate() {
+        for (known, (returned, place)) in run.iter().zip(&mut *places).enumerate() {
+            let descriptor = &returned.read();
             let ledger = &self.parts.pools[pool].ledger;
             if !ledger.holds(descriptor.slot, descriptor.granule, descriptor.token) {
                 // Refused, when its share is to be closed.
@@ -124,21 +138,15 @@ impl Worker {
     }
 
     /// Returns how many were refused.
-    fn send_to_nic(&mut self, at: usize, pool: usize, part: &[Descriptor], place: usize) -> u64 {
-        let (slot, arg) = (part[0].slot, part[0].arg);
+    fn send_to_nic(&mut self, at: usize, pool: usize, part: &[Returned], place: usize) -> u64 {
+        let Descriptor { slot, arg, .. } = part[0].read();
         let departed = self.ports[place].send_run(&mut self.parts.pools[pool], slot, part);
         self.count_out_drops(at, arg, DropReason::NoBuffer, departed.no_buffer);
         departed.refused
     }
 
     /// The same, where each has a NIC of its own.
-    fn send_to_nics(
-        &mut self,
-        at: usize,
-        pool: usize,
-        part: &[Descriptor],
-        places: &[usize],
-    ) -> u64 {
+    fn send_to_nics(&mut self, at: usize, pool: usize, part: &[Returned], places: &[usize]) -> u64 {
         let Some(&first) = places.first() else {
             return 0;
         };
@@ -146,7 +154,7 @@ impl Worker {
             return self.send_to_nic(at, pool, part, first);
         }
         let Self { ports, parts, .. } = self;
-        let (slot, arg) = (part[0].slot, part[0].arg);
+        let Descriptor { slot, arg, .. } = part[0].read();
         let departed = parts.pools[pool].depart(slot, part, |n, outgoing| {
             ports[places[n]].send(outgoing);
         });
@@ -158,11 +166,12 @@ impl Worker {
         &mut self,
         at: usize,
         pool: usize,
-        run: &[Descriptor],
+        run: &[Returned],
         device: usize,
     ) -> (u64, u64) {
         let (mut refused, mut no_way) = (0, 0);
-        for descriptor in run {
+        for returned in run {
+            let descriptor = &returned.read();
             let ledger = &self.parts.pools[pool].ledger;
             if !ledger.holds(descriptor.slot, descriptor.granule, descriptor.token) {
                 refused += 1;
@@ -181,14 +190,9 @@ impl Worker {
     }
 
     /// Sends copies of what stays with the NF. The shares were found open.
-    pub(super) fn mirror_out(
-        &mut self,
-        at: usize,
-        pool: usize,
-        part: &[Descriptor],
-        device: usize,
-    ) {
-        for descriptor in part {
+    pub(super) fn mirror_out(&mut self, at: usize, pool: usize, part: &[Returned], device: usize) {
+        for returned in part {
+            let descriptor = &returned.read();
             let buffers = &mut self.parts.pools[pool];
             if !buffers
                 .ledger
@@ -233,10 +237,7 @@ impl Worker {
                 let part = leaving.view.sent(&record);
                 match part.link {
                     Link::Ethernet => {
-                        stations(
-                            buffers.frame(Item::default_at(leaving.granule).part(&record, part)),
-                        )
-                        .0
+                        stations(buffers.frame(Item::part(leaving.granule, &record, part))).0
                     }
                     _ => 0,
                 }
@@ -308,7 +309,7 @@ impl Worker {
         };
         let record = self.parts.pools[leaving.pool].record(leaving.granule);
         let part = leaving.view.sent(&record);
-        let item = Item::default_at(leaving.granule).part(&record, part);
+        let item = Item::part(leaving.granule, &record, part);
         self.offer_outward(place, leaving.pool, item, part, leaving.sender);
     }
 }

@@ -4,10 +4,11 @@
 //! step is told to control, which puts it into words. What NFs do with them is told as well, until
 //! they are given back or the trace ends.
 
-use mvmp_wire::{Descriptor, Op};
+use mvmp_wire::Op;
 
 use super::face::CELLS;
 use super::item::Item;
+use super::returned::Returned;
 use super::view::Part;
 use super::{Event, Worker, lane_at};
 
@@ -123,7 +124,7 @@ impl Worker {
         let port = &self.ports[at];
         let buffers = &self.parts.pools[pool];
         let record = buffers.record(item.granule);
-        let whole = Item::default_at(item.granule).showing(Default::default(), &record);
+        let whole = Item::showing(item.granule, Default::default(), &record);
         let frame = buffers.frame(whole);
         let mut handles = Vec::new();
         let listeners = self.parts.devices[device].listeners();
@@ -158,11 +159,12 @@ impl Worker {
     /// Tells what an NF does with packets that are traced. Its descriptors are not believed yet:
     /// only a share that is open is told of.
     #[cold]
-    pub(super) fn trace_returned(&mut self, pool: usize, run: &[Descriptor]) {
+    pub(super) fn trace_returned(&mut self, pool: usize, run: &[Returned]) {
         let Some(mut tracer) = self.tracer.take() else {
             return;
         };
-        for descriptor in run {
+        for returned in run {
+            let descriptor = returned.read();
             let ledger = &self.parts.pools[pool].ledger;
             let open = ledger.holds(descriptor.slot, descriptor.granule, descriptor.token);
             let watched = tracer

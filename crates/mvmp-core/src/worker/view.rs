@@ -89,6 +89,7 @@ impl View {
     }
 
     /// The packet was on its way out of a port.
+    #[inline(always)]
     pub fn is_outbound(self) -> bool {
         self.0 & OUTBOUND != 0
     }

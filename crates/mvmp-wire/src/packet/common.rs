@@ -21,10 +21,33 @@ const IPV6_BYTES: usize = 40;
 const TCP_BYTES: usize = 20;
 const UDP_BYTES: usize = 8;
 
-/// The most common one of all: IPv4 in Ethernet, without a tag.
+/// The EtherType of a frame in which the shortest of all, UDP in IPv4, would be whole.
+#[inline(always)]
+pub(super) fn ether_type_of_whole(frame: &[u8]) -> Option<u16> {
+    let head = frame.first_chunk::<{ PLAIN + IPV4_BYTES + UDP_BYTES }>()?;
+    Some(u16::from_be_bytes([head[PLAIN - 2], head[PLAIN - 1]]))
+}
+
+/// The most common one of all: IPv4 in Ethernet, without a tag; that is what the EtherType says.
 #[inline(always)]
 pub(super) fn plain_ipv4(frame: &[u8], headers: &mut Headers) -> bool {
     ipv4::<PLAIN>(frame, headers)
+}
+
+/// IPv6 in Ethernet, without a tag; that is what the EtherType says.
+#[inline(never)]
+pub(super) fn plain_ipv6(frame: &[u8], headers: &mut Headers) -> bool {
+    ipv6::<PLAIN>(frame, headers)
+}
+
+/// IPv4 or IPv6 in Ethernet, without a tag.
+#[inline(always)]
+pub(super) fn plain(frame: &[u8], headers: &mut Headers) -> bool {
+    match ether_type_of_whole(frame) {
+        Some(ETHER_IPV4) => plain_ipv4(frame, headers),
+        Some(ETHER_IPV6) => plain_ipv6(frame, headers),
+        _ => false,
+    }
 }
 
 /// Any other.
@@ -34,7 +57,7 @@ pub(super) fn other(frame: &[u8], link: Link, headers: &mut Headers) -> bool {
         Link::Ipv4 => ipv4::<BARE>(frame, headers),
         Link::Ipv6 => ipv6::<BARE>(frame, headers),
         Link::Ethernet => match ether_type(frame, PLAIN) {
-            ETHER_IPV6 => ipv6::<PLAIN>(frame, headers),
+            ETHER_IPV6 => plain_ipv6(frame, headers),
             tag if is_tag(tag) => match ether_type(frame, TAGGED) {
                 ETHER_IPV4 => ipv4::<TAGGED>(frame, headers),
                 ETHER_IPV6 => ipv6::<TAGGED>(frame, headers),
@@ -58,9 +81,8 @@ fn ipv4<const L3: usize>(frame: &[u8], headers: &mut Headers) -> bool {
     };
     let number = |i: usize| u16::from_be_bytes([head[i], head[i + 1]]);
     let address = |i: usize| u32::from_be_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
-    let other_type = L3 != BARE && ether_type(frame, L3) != ETHER_IPV4;
     let fragment = number(6) & FRAGMENT_BITS;
-    if other_type || head[0] != 0x45 || fragment != 0 {
+    if head[0] != 0x45 || fragment != 0 {
         return false;
     }
     let protocol = head[9];
@@ -75,9 +97,9 @@ fn ipv4<const L3: usize>(frame: &[u8], headers: &mut Headers) -> bool {
         ip_version: 4,
         src,
         dst,
-        flow_hash: hash::ipv4(src, dst, protocol, Some(ports)),
         ..upper.headers::<L3>(frame, LayerKind::Ipv4, protocol, ports)
     };
+    headers.flow_hash = hash::ipv4(src, dst, protocol, Some(ports));
     true
 }
 

@@ -31,46 +31,46 @@ pub fn parse(frame: &[u8], link: Link) -> Headers {
 /// because the fast paths write each field once, in place.
 #[inline(always)]
 pub fn parse_into(frame: &[u8], link: Link, headers: &mut Headers) {
-    if link != Link::Ethernet || !common::plain_ipv4(frame, headers) {
+    let parsed = link == Link::Ethernet
+        && match common::ether_type_of_whole(frame) {
+            Some(ETHER_IPV4) => common::plain_ipv4(frame, headers),
+            Some(other) => plain_other(frame, other, headers),
+            None => false,
+        };
+    if !parsed {
         parse_other(frame, link, headers);
     }
 }
 
-/// All but the most common shape.
+/// All but the most common shapes.
 #[inline(never)]
 fn parse_other(frame: &[u8], link: Link, headers: &mut Headers) {
-    if !common::other(frame, link, headers) && !opaque(frame, link, headers) {
+    if !common::other(frame, link, headers) {
         *headers = walk(frame, link);
     }
 }
 
-/// Ethernet with something in it that we do not read: LLC, or an EtherType of others; false for anything else.
+/// Ethernet, without a tag, with IPv6 or with what we do not read: LLC, or an EtherType of others;
+/// false, and nothing is written, for anything else.
 #[inline(always)]
-fn opaque(frame: &[u8], link: Link, headers: &mut Headers) -> bool {
-    if link != Link::Ethernet {
-        return false;
-    }
-    let Some(head) = frame.first_chunk::<ETHERNET_BYTES>() else {
+fn plain_other(frame: &[u8], ether_type: u16, headers: &mut Headers) -> bool {
+    let ether_type = match ether_type {
+        0..ETHER_TYPE_FIRST => 0,
+        ETHER_IPV6 => return common::plain_ipv6(frame, headers),
+        ETHER_IPV4 | ETHER_ARP => return false,
+        tag if is_tag(tag) => return false,
+        other => other,
+    };
+    // What lies beyond is cut off by the walk.
+    let Ok(length) = u16::try_from(frame.len()) else {
         return false;
     };
-    let ether_type = u16::from_be_bytes([head[12], head[13]]);
-    if is_tag(ether_type) || matches!(ether_type, ETHER_IPV4 | ETHER_IPV6 | ETHER_ARP) {
-        return false;
-    }
+    let ethernet = Layer::new(LayerKind::Ethernet, 0);
     *headers = Headers {
-        layers: [
-            Layer::new(LayerKind::Ethernet, 0),
-            Layer(0),
-            Layer(0),
-            Layer(0),
-        ],
-        ether_type: if ether_type < ETHER_TYPE_FIRST {
-            0
-        } else {
-            ether_type
-        },
+        layers: [ethernet, Layer(0), Layer(0), Layer(0)],
+        ether_type,
         payload_offset: ETHERNET_BYTES as u16,
-        payload_length: (frame.len().min(usize::from(u16::MAX)) - ETHERNET_BYTES) as u16,
+        payload_length: length - ETHERNET_BYTES as u16,
         ..Headers::default()
     };
     true

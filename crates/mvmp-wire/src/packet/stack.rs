@@ -80,25 +80,7 @@ impl View {
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct Stack {
-    /// Bit k: a layer of kind k is there. In two words, because what is written in two sizes stalls
-    /// when it is read again.
-    kinds: [u16; 2],
-    hash: u32,
-    /// Who jumps over all of these, and over nothing in `inside`, sees the last level; others may.
-    needed: LayerSet,
-    /// What could be jumped over here at all.
-    jumpable: LayerSet,
-    /// What could be jumped over within the last level.
-    inside: LayerSet,
-    /// The words any of which jumps over what is directly before the next layer, if that is a start.
-    behind: LayerSet,
-    /// The frame's own length.
-    length: u16,
-    link: Link,
-    stop: Stop,
-    count: u8,
-    /// Number of the layer that the last level begins with, see [`Self::level`].
-    base: u8,
+    head: Head,
     /// Where what begins at the layer ends: for IP its own end, else that of the layer around it.
     ends: [u16; DEPTH_MAX],
     layers: [StackLayer; DEPTH_MAX],
@@ -106,20 +88,57 @@ pub struct Stack {
 
 const _: () = assert!(std::mem::offset_of!(Stack, layers) + 7 * size_of::<StackLayer>() <= 128);
 
-impl Default for Stack {
-    fn default() -> Self {
+/// What is known of all layers together.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Head {
+    /// Bit k: a layer of kind k is there. In two words, because what is written in two sizes stalls
+    /// when it is read again.
+    kinds: [u16; 2],
+    hash: u32,
+    /// Who jumps over all of these, and over nothing in `inside`, sees the last level; others may.
+    needed: LayerSet,
+    /// What could be jumped over within the last level.
+    inside: LayerSet,
+    /// What could be jumped over here at all.
+    jumpable: LayerSet,
+    /// The frame's own length.
+    length: u16,
+    /// The last level, see [`Stack::level`]: where it begins (0: it is the whole frame), and ends.
+    start: u16,
+    end: u16,
+    /// What the last level begins with.
+    shown: Link,
+    link: Link,
+    stop: Stop,
+    count: u8,
+}
+
+impl Head {
+    /// Nothing is known yet of a frame.
+    #[inline(always)]
+    const fn of(link: Link, length: u16) -> Self {
         Self {
             kinds: [0; 2],
             hash: 0,
-            jumpable: LayerSet::EMPTY,
             needed: LayerSet::EMPTY,
             inside: LayerSet::EMPTY,
-            behind: LayerSet::EMPTY,
-            length: 0,
-            link: Link::Ethernet,
+            jumpable: LayerSet::EMPTY,
+            length,
+            start: 0,
+            end: length,
+            shown: link,
+            link,
             stop: Stop::Whole,
             count: 0,
-            base: 0,
+        }
+    }
+}
+
+impl Default for Stack {
+    fn default() -> Self {
+        Self {
+            head: Head::of(Link::Ethernet, 0),
             ends: [0; DEPTH_MAX],
             layers: [NOTHING; DEPTH_MAX],
         }
@@ -129,11 +148,21 @@ impl Default for Stack {
 /// The same layers, of the same frame; how they were found makes no difference.
 impl PartialEq for Stack {
     fn eq(&self, other: &Self) -> bool {
-        let count = self.layers().len();
+        let found = |stack: &Self| {
+            let Head {
+                kinds,
+                hash,
+                jumpable,
+                length,
+                link,
+                stop,
+                ..
+            } = stack.head;
+            (kinds, hash, jumpable, length, link, stop)
+        };
         self.layers() == other.layers()
-            && self.ends[..count] == other.ends[..count]
-            && (self.stop, self.link, self.length) == (other.stop, other.link, other.length)
-            && (self.kinds, self.jumpable, self.hash) == (other.kinds, other.jumpable, other.hash)
+            && self.ends[..self.layers().len()] == other.ends[..other.layers().len()]
+            && found(self) == found(other)
     }
 }
 
@@ -143,25 +172,25 @@ impl Stack {
     /// The layers, outermost first.
     #[inline(always)]
     pub fn layers(&self) -> &[StackLayer] {
-        &self.layers[..usize::from(self.count).min(DEPTH_MAX)]
+        &self.layers[..usize::from(self.head.count).min(DEPTH_MAX)]
     }
 
     /// Why the walk ended.
     pub fn stop(&self) -> Stop {
-        self.stop
+        self.head.stop
     }
 
     /// Whether a layer of this kind is there.
     #[inline(always)]
     pub fn has(&self, kind: LayerKind) -> bool {
-        self.kinds[kind as usize / 16] >> (kind as u32 % 16) & 1 == 1
+        self.head.kinds[kind as usize / 16] >> (kind as u32 % 16) & 1 == 1
     }
 
     /// Symmetric hash of addresses, protocol and ports of the innermost IP packet: the `flow_hash`
     /// of a parse there. 0 without IP.
     #[inline(always)]
     pub fn innermost_hash(&self) -> u32 {
-        self.hash
+        self.head.hash
     }
 
     /// Where the frame is delivered from when these layers are jumped over.
@@ -169,7 +198,7 @@ impl Stack {
     pub fn view(&self, jump: LayerSet) -> View {
         if self.shows_level(jump) {
             self.level()
-        } else if self.jumpable.intersects(jump) {
+        } else if self.head.jumpable.intersects(jump) {
             self.view_within(jump)
         } else {
             self.whole()
@@ -179,23 +208,18 @@ impl Stack {
     /// What these jump to is [`Self::level`]. False where it takes [`Self::view`] to tell.
     #[inline(always)]
     pub fn shows_level(&self, jump: LayerSet) -> bool {
-        jump.contains(self.needed) && !self.inside.intersects(jump)
+        jump.contains(self.head.needed) && !self.head.inside.intersects(jump)
     }
 
     /// The last level: what begins behind the last layer that can be jumped over and is not a tag
     /// within a flow, or the whole frame. Most views are this one, and its headers are known.
     #[inline(always)]
     pub fn level(&self) -> View {
-        match self.base {
-            0 => self.whole(),
-            base => self.part(usize::from(base)),
+        View {
+            start: self.head.start,
+            end: self.head.end,
+            link: self.head.shown,
         }
-    }
-
-    /// Whether the last level is the whole frame.
-    #[inline(always)]
-    pub(super) fn is_whole_level(&self) -> bool {
-        self.base == 0
     }
 
     /// [`Self::view`], found layer by layer.
@@ -233,7 +257,7 @@ impl Stack {
 
     /// What begins at this layer; nothing if there is none.
     #[inline(always)]
-    fn part(&self, number: usize) -> View {
+    pub(super) fn part(&self, number: usize) -> View {
         let Some((layer, end)) = self.layers.get(number).zip(self.ends.get(number)) else {
             return View {
                 end: 0,
@@ -250,8 +274,8 @@ impl Stack {
     fn whole(&self) -> View {
         View {
             start: 0,
-            end: self.length,
-            link: self.link,
+            end: self.head.length,
+            link: self.head.link,
         }
     }
 
@@ -263,37 +287,32 @@ impl Stack {
     /// Begins a new walk.
     #[inline(always)]
     pub(super) fn begin(&mut self, link: Link, length: usize) {
-        self.kinds = [0; 2];
-        self.hash = 0;
-        self.jumpable = LayerSet::EMPTY;
-        self.needed = LayerSet::EMPTY;
-        self.inside = LayerSet::EMPTY;
-        self.behind = LayerSet::EMPTY;
-        self.length = length as u16;
-        self.link = link;
-        self.count = 0;
-        self.base = 0;
+        self.head = Head::of(link, length as u16);
     }
 
     /// The words any of which jumps over what is directly before the next layer, if that is a start.
     #[inline(always)]
     pub(super) fn behind(&self) -> LayerSet {
-        self.behind
+        match self.layers().last() {
+            Some(last) => behind(last.kind),
+            None => LayerSet::EMPTY,
+        }
     }
 
-    /// Begins a level with the next layer, which is a start.
+    /// Begins a level with the next layer, which is a start; returns its number.
     #[inline(always)]
-    pub(super) fn begin_level(&mut self) {
-        self.jumpable = self.jumpable.union(self.behind);
-        self.needed = self.jumpable.without(LayerSet::TAGS).union(self.behind);
-        self.inside = LayerSet::EMPTY;
-        self.base = self.count;
+    pub(super) fn begin_level(&mut self) -> usize {
+        let (behind, head) = (self.behind(), &mut self.head);
+        head.jumpable = head.jumpable.union(behind);
+        head.needed = head.jumpable.without(LayerSet::TAGS).union(behind);
+        head.inside = LayerSet::EMPTY;
+        usize::from(head.count)
     }
 
     /// Whether another layer can be noted.
     #[inline(always)]
     pub(super) fn has_room(&self) -> bool {
-        usize::from(self.count) < DEPTH_MAX
+        usize::from(self.head.count) < DEPTH_MAX
     }
 
     /// Notes a layer that begins at `offset`, and where what begins there ends; both below
@@ -301,12 +320,11 @@ impl Stack {
     #[inline(always)]
     #[must_use]
     pub(super) fn push(&mut self, kind: LayerKind, offset: usize, id: u32, end: usize) -> bool {
-        let number = usize::from(self.count);
+        let number = usize::from(self.head.count);
         if number >= DEPTH_MAX {
             return false;
         }
         self.set(number, kind, offset, id, end);
-        self.close(number + 1, kind);
         self.found(names_of(kind));
         true
     }
@@ -315,22 +333,21 @@ impl Stack {
     #[inline(always)]
     #[must_use]
     pub(super) fn push_ip(&mut self, kind: LayerKind, offset: usize, end: usize) -> bool {
-        if self.behind == LayerSet::IPIP {
+        if self.behind() == LayerSet::IPIP {
             self.found(LayerSet::IPIP);
         }
         self.push(kind, offset, NO_ID, end)
     }
 
     /// Notes the layers of a usual flow that begins at `at`; `ends` is where Ethernet's frame and
-    /// where the IP packet does. Few stores, which is what a walk costs: a copy, and one for all
-    /// ends. Only a tunnel's header can follow, so `behind` is left as it is.
+    /// where the IP packet does. Few stores, which is what a walk costs.
     #[inline(always)]
     #[must_use]
     pub(super) fn push_usual(&mut self, usual: &Usual, at: usize, ends: (usize, usize)) -> bool {
-        let first = usize::from(self.count);
-        let (Some(layers), Some(four)) = (
+        let first = usize::from(self.head.count);
+        let (Some(layers), Some(three)) = (
             first_of::<3, _>(&mut self.layers, first),
-            first_of::<4, _>(&mut self.ends, first),
+            first_of::<3, _>(&mut self.ends, first),
         ) else {
             return false;
         };
@@ -340,11 +357,10 @@ impl Stack {
                 layer.offset += at as u16;
             }
         }
-        let (end, ip_end) = (ends.0 as u64, ends.1 as u64);
-        let word = end | ip_end << 16 | ip_end << 32;
-        *four = [0, 16, 32, 48].map(|shift| (word >> shift) as u16);
-        self.kinds[0] |= usual.kinds;
-        self.count += 3;
+        let (end, ip_end) = (ends.0 as u16, ends.1 as u16);
+        *three = [end, ip_end, ip_end];
+        self.head.kinds[0] |= usual.kinds;
+        self.head.count += 3;
         true
     }
 
@@ -358,7 +374,7 @@ impl Stack {
         at: usize,
         end: usize,
     ) -> bool {
-        let first = usize::from(self.count);
+        let first = usize::from(self.head.count);
         if first + headers.layers.len() > DEPTH_MAX {
             return false;
         }
@@ -370,7 +386,6 @@ impl Stack {
                 _ => (NO_ID, packet.len()),
             };
             self.set(number, kind, offset, id, end);
-            self.close(number + 1, kind);
             self.found(names_of(kind));
         }
         true
@@ -384,33 +399,34 @@ impl Stack {
             id,
         };
         self.ends[number] = end as u16;
-        self.kinds[kind as usize / 16] |= 1 << (kind as u32 % 16);
-    }
-
-    /// There are `count` layers now; the last is of this kind.
-    #[inline(always)]
-    fn close(&mut self, count: usize, last: LayerKind) {
-        self.count = count as u8;
-        self.behind = behind(last);
+        self.head.count = (number + 1) as u8;
+        self.head.kinds[kind as usize / 16] |= 1 << (kind as u32 % 16);
     }
 
     /// These words name something here.
     #[inline(always)]
     fn found(&mut self, names: LayerSet) {
-        self.jumpable = self.jumpable.union(names);
-        self.inside = self.inside.union(names);
+        let head = &mut self.head;
+        head.jumpable = head.jumpable.union(names);
+        head.inside = head.inside.union(names);
     }
 
     /// Notes the hash of the innermost IP packet so far.
     #[inline(always)]
     pub(super) fn note_hash(&mut self, hash: u32) {
-        self.hash = hash;
+        self.head.hash = hash;
     }
 
     /// Ends a walk.
     #[inline(always)]
     pub(super) fn finish(&mut self, stop: Stop) {
-        self.stop = stop;
+        self.head.stop = stop;
+    }
+
+    /// The last level is this part of the frame, and not the whole.
+    #[inline(always)]
+    pub(super) fn set_level(&mut self, View { start, end, link }: View) {
+        (self.head.start, self.head.end, self.head.shown) = (start, end, link);
     }
 }
 

@@ -223,6 +223,39 @@ fn each_usual_level_is_walked_alike_outside_and_inside() {
 }
 
 #[test]
+fn a_usual_level_in_vxlan_is_walked_alike_whole_and_broken() {
+    let tcp = [
+        0, 80, 0, 81, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0, 0, 0, 0, 0, 0, 0, 1,
+    ];
+    // To nothing, and to other tunnels: GENEVE with IPv4 in it, VXLAN with too little.
+    let udp =
+        [53, 6081, 4789].map(|port| Nest::new(&[0; 30]).ipv4(1).geneve(9, 0x0800, 0).udp(port));
+    for upper in [Nest::new(&tcp)].into_iter().chain(udp) {
+        let protocol = if upper.bytes[1] == 80 { 6 } else { 17 };
+        for user in [
+            upper.clone().ipv4(protocol).ethernet(0x0800),
+            upper.ipv6(protocol).ethernet(0x86dd),
+        ] {
+            let mut frame = user.vxlan(7).udp(4789).ipv4(17).ethernet(0x0800).bytes;
+            frame.extend([0xee; 5]);
+            let stack = both(&frame, Link::Ethernet);
+            is_sound(&stack, &frame, Link::Ethernet);
+            assert_eq!(stack.layers()[3].id, 7);
+            for length in 0..frame.len() {
+                both(&frame[..length], Link::Ethernet);
+            }
+            for at in 0..frame.len() {
+                for byte in [0, 1, 6, 17, 0x46, 0x7f, 0xff] {
+                    let mut broken = frame.clone();
+                    broken[at] = byte;
+                    both(&broken, Link::Ethernet);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn more_tags_than_headers_hold_are_walked_alike() {
     for tags in 0..6 {
         let tagged = |nest: Nest| (0..tags).fold(nest, |nest, _| nest.vlan(tags, 0x8100));

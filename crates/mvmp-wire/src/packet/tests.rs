@@ -484,6 +484,18 @@ fn an_802_3_length_is_no_ether_type() {
 }
 
 #[test]
+fn every_ether_type_is_seen_alike_by_both_ways_at_any_length() {
+    let mut frame = [0x45; 70];
+    for ether_type in 0..=u16::MAX {
+        frame[12..14].copy_from_slice(&ether_type.to_be_bytes());
+        for length in [13, 14, 41, 42, 60] {
+            let cut = &frame[..length];
+            assert_eq!(parse(cut, Link::Ethernet), walk(cut, Link::Ethernet));
+        }
+    }
+}
+
+#[test]
 fn frames_under_fourteen_bytes_have_no_layer() {
     for length in 0..14 {
         let found = parse(&[0x45; 13][..length.min(13)], Link::Ethernet);

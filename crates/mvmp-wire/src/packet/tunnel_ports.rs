@@ -65,13 +65,19 @@ impl TunnelPorts {
 
     #[inline(always)]
     pub(super) fn tunnel(&self, port: u16) -> Option<UdpTunnel> {
+        self.at_once(port).unwrap_or_else(|| self.search(port))
+    }
+
+    /// The same, where it takes no search to tell.
+    #[inline(always)]
+    pub(super) fn at_once(&self, port: u16) -> Option<Option<UdpTunnel>> {
         let slot = &self.table[usize::from(port) % SLOTS];
         if slot.port == port {
-            slot.tunnel
+            Some(slot.tunnel)
         } else if slot.shared {
-            self.search(port)
-        } else {
             None
+        } else {
+            Some(None)
         }
     }
 

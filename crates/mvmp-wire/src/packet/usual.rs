@@ -2,6 +2,7 @@
 //! the same each time, but for where they begin, so they are noted by a copy.
 
 use super::stack::{NO_ID, StackLayer};
+use super::tunnel_ports::{TunnelPorts, UdpTunnel};
 use super::{Headers, Layer, LayerKind};
 
 const L3: usize = 14;
@@ -37,6 +38,19 @@ impl Usual {
         }
     }
 
+    /// The tunnel that a level with these headers carries, as [`TunnelPorts::at_once`] says.
+    #[inline(always)]
+    pub(super) fn tunnel(
+        &self,
+        headers: &Headers,
+        ports: &TunnelPorts,
+    ) -> Option<Option<UdpTunnel>> {
+        match self.udp {
+            Some(_) => ports.at_once(headers.dst_port as u16),
+            None => Some(None),
+        }
+    }
+
     const fn new(ip: LayerKind, ip_bytes: usize, upper: LayerKind) -> Self {
         let l4 = L3 + ip_bytes;
         Self {
@@ -60,7 +74,7 @@ impl Usual {
     }
 }
 
-static IPV4_UDP: Usual = Usual::new(LayerKind::Ipv4, IPV4_BYTES, LayerKind::Udp);
+pub(super) static IPV4_UDP: Usual = Usual::new(LayerKind::Ipv4, IPV4_BYTES, LayerKind::Udp);
 static IPV4_TCP: Usual = Usual::new(LayerKind::Ipv4, IPV4_BYTES, LayerKind::Tcp);
 static IPV6_UDP: Usual = Usual::new(LayerKind::Ipv6, IPV6_BYTES, LayerKind::Udp);
 static IPV6_TCP: Usual = Usual::new(LayerKind::Ipv6, IPV6_BYTES, LayerKind::Tcp);

@@ -16,6 +16,8 @@ const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 pub(super) struct Filter {
     word: usize,
     mask: u64,
+    /// Shapes that have this field.
+    users: Shapes,
     table: Table,
 }
 
@@ -60,32 +62,42 @@ impl Filter {
         Self {
             word,
             mask,
+            users,
             table: Table::new(!users, &values),
         }
     }
 
-    /// Takes from the shapes of each packet those that have no entry with its value.
+    /// Takes from the shapes of each packet those that have no entry with its value. Nothing is
+    /// done where none of the shapes that are `asked` for has this field.
     #[inline(always)]
-    pub(super) fn narrow(&self, keys: &Keys, left: &mut [Shapes; BURST]) {
-        let count = keys.count.min(BURST);
-        let (words, left) = (&keys.words[self.word][..count], &mut left[..count]);
+    pub(super) fn narrow(&self, keys: &Keys, asked: Shapes, left: &mut [Shapes; BURST]) {
+        if self.users & asked == 0 {
+            return;
+        }
+        let words = &keys.words[self.word];
         match &self.table {
-            Table::Small(table) => narrow(table, self.mask, words, left),
-            Table::Medium(table) => narrow(table, self.mask, words, left),
-            Table::Large(table) => narrow(table, self.mask, words, left),
+            Table::Small(table) => narrow(table, self.mask, words, left, keys.count),
+            Table::Medium(table) => narrow(table, self.mask, words, left, keys.count),
+            Table::Large(table) => narrow(table, self.mask, words, left, keys.count),
         }
     }
 }
 
+/// Eight at a time: what is beyond `count` is narrowed, too, and looked up by nobody.
 #[inline(always)]
 fn narrow<const PLACES: usize>(
     table: &[Shapes; PLACES],
     mask: u64,
-    words: &[u64],
-    left: &mut [Shapes],
+    words: &[u64; BURST],
+    left: &mut [Shapes; BURST],
+    count: usize,
 ) {
-    for (left, word) in left.iter_mut().zip(words) {
-        *left &= table[place::<PLACES>(word & mask)];
+    let (words, _) = words.as_chunks::<8>();
+    let (left, _) = left.as_chunks_mut::<8>();
+    for (left, words) in left.iter_mut().zip(words).take(count.div_ceil(8)) {
+        for (left, word) in left.iter_mut().zip(words) {
+            *left &= table[place::<PLACES>(word & mask)];
+        }
     }
 }
 

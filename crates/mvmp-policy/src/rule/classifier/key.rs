@@ -2,7 +2,7 @@
 //! each with a mask, is one masked comparison.
 //!
 //! ```text
-//! FIELDS:  EtherType (16) | IP protocol (9) | source port (17) | destination port (17) | flags (3) | IP version (2)
+//! FIELDS:  EtherType (16) | IP protocol (9) | source port (17) | destination port (17) | fragment (2) | IP version (3)
 //! OWN:     source IPv4 (32) | destination IPv4 (32), of ARP where it is ARP      Class::V4
 //!          an IPv6 address, half of it; OWN_LOW is the other                     Class::V6
 //!          a MAC address                                                         Class::Mac
@@ -41,19 +41,21 @@ pub(super) const DST_PORT: u32 = 5;
 pub(super) const PROTOCOL_MASK: u64 = 0x1ff;
 /// Of a port that may be none.
 pub(super) const PORT_MASK: u64 = 0x1_ffff;
-pub(super) const IS_FRAGMENT: u64 = 1 << 4;
-/// IPv4's addresses, or ARP's.
-pub(super) const HAS_V4: u64 = 1 << 3;
-pub(super) const IS_ARP: u64 = 1 << 2;
-pub(super) const VERSION_MASK: u64 = 3;
-pub(super) const IS_V4: u64 = 2;
-pub(super) const IS_V6: u64 = 3;
+const FRAGMENT: u32 = 3;
+pub(super) const IS_FRAGMENT: u64 = 1 << FRAGMENT;
+/// Of the IP version, as it is in a header; ARP has a number of its own, one bit from IPv4's.
+pub(super) const VERSION_MASK: u64 = 0b111;
+pub(super) const IS_V4: u64 = 0b100;
+pub(super) const IS_ARP: u64 = 0b101;
+pub(super) const IS_V6: u64 = 0b110;
+/// With this mask IPv4 and ARP are alike: both have IPv4's addresses.
+pub(super) const V4_OR_ARP_MASK: u64 = 0b110;
 
-const IN_ORDER: [u8; BURST] = {
+const IN_ORDER: [u64; BURST] = {
     let mut all = [0; BURST];
     let mut at = 0;
     while at < BURST {
-        all[at] = at as u8;
+        all[at] = 1 << at;
         at += 1;
     }
     all
@@ -62,10 +64,10 @@ const IN_ORDER: [u8; BURST] = {
 /// The most packets of a burst.
 pub(super) const BURST: usize = 64;
 
-/// The keys of one class, a column for each word, and the packet of each.
+/// The keys of one class, a column for each word, and the bit of each one's packet.
 pub(super) struct Keys {
     pub(super) words: [[u64; BURST]; 3],
-    pub(super) packets: [u8; BURST],
+    pub(super) packets: [u64; BURST],
     pub(super) count: usize,
     /// Any of them is of IPv6.
     some_v6: bool,
@@ -75,7 +77,7 @@ impl Default for Keys {
     fn default() -> Self {
         Self {
             words: [[0; BURST]; 3],
-            packets: [0; BURST],
+            packets: IN_ORDER,
             count: 0,
             some_v6: false,
         }
@@ -83,10 +85,17 @@ impl Default for Keys {
 }
 
 impl Keys {
+    /// A bit for each of them.
+    #[inline(always)]
+    pub(super) fn all(&self) -> u64 {
+        u64::MAX
+            .checked_shr((BURST - self.count) as u32)
+            .unwrap_or(0)
+    }
+
     /// Makes these those of [`Class::V4`], which all packets have.
     #[inline(always)]
     pub(super) fn gather(&mut self, packets: &Packets<'_>) {
-        self.packets = IN_ORDER;
         self.count = packets.headers.len().min(BURST);
         let [fields_of, addresses_of, _] = &mut self.words;
         let (mut any, mut every) = (0, u64::MAX);
@@ -99,7 +108,7 @@ impl Keys {
         }
         // Both versions have one bit, and one has the other.
         self.some_v6 = any & (IS_V6 & !IS_V4) != 0;
-        if every & IS_V6 & IS_V4 == 0 {
+        if every & (IS_V6 & IS_V4) == 0 {
             self.look_for_arp(packets);
         }
     }
@@ -108,11 +117,11 @@ impl Keys {
         for at in 0..self.count {
             let (headers, frame) = (&packets.headers[at], packets.frames[at]);
             let address = |side| test::arp_address(headers.link, frame, side).map(u64::from);
-            if headers.ip_version != 4
+            if headers.ip_version == 0
                 && headers.ether_type == test::ETHER_ARP
                 && let (Some(src), Some(dst)) = (address(Side::Src), address(Side::Dst))
             {
-                self.words[FIELDS][at] |= HAS_V4 | IS_ARP;
+                self.words[FIELDS][at] |= IS_ARP;
                 self.words[OWN][at] = src << 32 | dst;
             }
         }
@@ -124,13 +133,8 @@ impl Keys {
             return None;
         }
         let mut keys = Self::default();
-        let theirs = self
-            .packets
-            .iter()
-            .zip(&self.words[FIELDS])
-            .take(self.count);
-        for (packet, fields) in theirs {
-            let i = usize::from(*packet);
+        let theirs = self.packets.iter().zip(&self.words[FIELDS]);
+        for (i, (packet, fields)) in theirs.take(self.count).enumerate() {
             let own = match class {
                 Class::V4 => None,
                 Class::V6(_) if fields & VERSION_MASK != IS_V6 => None,
@@ -158,14 +162,12 @@ impl Keys {
 
 #[inline(always)]
 fn fields(headers: &Headers) -> u64 {
-    let flags = u64::from(headers.fragment) * IS_FRAGMENT
-        + u64::from(headers.ip_version == 4) * HAS_V4
-        + (u64::from(headers.ip_version >> 1) & VERSION_MASK);
     u64::from(headers.ether_type) << ETHER_TYPE
         | (headers.protocol as u64 & PROTOCOL_MASK) << PROTOCOL
         | (headers.src_port as u64 & PORT_MASK) << SRC_PORT
         | (headers.dst_port as u64 & PORT_MASK) << DST_PORT
-        | flags
+        | u64::from(headers.fragment) << FRAGMENT
+        | u64::from(headers.ip_version) & VERSION_MASK
 }
 
 pub(super) fn layer_word(kind: LayerKind, id: u32) -> u64 {

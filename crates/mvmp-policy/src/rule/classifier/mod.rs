@@ -47,7 +47,7 @@ pub struct Classifier {
     nodes: Box<[(u32, Node)]>,
     indexes: Box<[Index]>,
     /// What the indexes leave to be asked.
-    left: Box<[Left]>,
+    left: Left,
     needs: Needs,
 }
 
@@ -78,7 +78,7 @@ impl Classifier {
         }
         let few = classes.entries < PARTS_MIN;
         let (indexes, left) = if few {
-            (Box::default(), Box::default())
+            (Box::default(), Left::default())
         } else {
             classes.indexes()
         };
@@ -151,9 +151,11 @@ impl Classifier {
 #[inline(always)]
 fn bits(mut word: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
-        let at = word.trailing_zeros() as usize;
-        word &= word.wrapping_sub(1);
-        (at < 64).then_some(at)
+        (word != 0).then(|| {
+            let at = word.trailing_zeros() as usize % 64;
+            word &= word - 1;
+            at
+        })
     })
 }
 
@@ -210,8 +212,8 @@ impl Classes {
         room
     }
 
-    fn indexes(self) -> (Box<[Index]>, Box<[Left]>) {
-        let mut left = Vec::new();
+    fn indexes(self) -> (Box<[Index]>, Left) {
+        let mut left = Left::default();
         let with_entries = self
             .classes
             .into_iter()
@@ -219,6 +221,6 @@ impl Classes {
         let indexes = with_entries
             .map(|(class, _, entries)| Index::new(class, entries, &mut left))
             .collect();
-        (indexes, left.into())
+        (indexes, left)
     }
 }

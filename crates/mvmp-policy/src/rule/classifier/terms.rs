@@ -18,7 +18,7 @@ const PORTS_MAX: i32 = 8;
 pub(super) fn alternatives_of_one(part: &Part<'_>) -> Option<Vec<Conjunction>> {
     let node = match *part {
         Part::V4OrArp(direction, low, high) => {
-            let flags = (key::HAS_V4, key::HAS_V4);
+            let flags = (key::IS_V4, key::V4_OR_ARP_MASK);
             return Some(v4(direction, low, high, flags, v4_or_arp));
         }
         Part::Node(node) => node,
@@ -83,7 +83,7 @@ fn of_test(test: &Test, node: &Node) -> Vec<Conjunction> {
             low,
             high,
         } => {
-            let flags = (key::HAS_V4 | key::IS_ARP, key::HAS_V4 | key::IS_ARP);
+            let flags = (key::IS_ARP, key::VERSION_MASK);
             v4(direction, low, high, flags, |direction, low, high| {
                 Node::Test(Test::Arp {
                     direction,

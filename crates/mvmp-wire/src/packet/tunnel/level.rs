@@ -10,7 +10,7 @@ use super::super::{Headers, Layer, Link, NONE_OFFSET};
 use super::{Next, Place, WHOLE, udp};
 
 /// Begins a level at a start behind something that can be jumped over: parses it into `inner`. False
-/// if its first header cannot be noted; `inner` then remains that of the level before.
+/// if its first header cannot be noted; `inner` then remains that of the `level` before.
 #[inline(always)]
 pub(super) fn enter(
     frame: &[u8],
@@ -18,6 +18,7 @@ pub(super) fn enter(
     place: Place,
     stack: &mut Stack,
     inner: &mut Headers,
+    level: &mut usize,
 ) -> bool {
     if !stack.has_room() {
         return false;
@@ -27,11 +28,11 @@ pub(super) fn enter(
     };
     parse_into(part, link, inner);
     if inner.layers[0] == Layer::default() {
-        let level = stack.level();
-        parse_into(level.of(frame), level.link, inner);
+        let before = stack.part(*level);
+        parse_into(before.of(frame), before.link, inner);
         return false;
     }
-    stack.begin_level();
+    *level = stack.begin_level();
     true
 }
 

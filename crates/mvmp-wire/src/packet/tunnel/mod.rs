@@ -1,12 +1,13 @@
 //! The walk over all layers of a frame, into tunnels: [`walk_on`].
 //!
-//! Two gaits. *Level by level* ([`level`]): the frame as it came, and what begins behind each thing
+//! Three gaits. *Straight* ([`straight`]): the frames that nearly all traffic has, alone or in VXLAN,
+//! with no loop. *Level by level* ([`level`]): the frame as it came, and what begins behind each thing
 //! that can be jumped over, is parsed as a frame is, and if it is a flow, all its layers are noted
-//! in one go; nearly all traffic needs no more. *Header by header* for what is between and for all
+//! in one go. *Header by header* for what is between and for all
 //! else: small steps, each of which reads one header, notes it in the [`Stack`] and says what comes
 //! [`Next`]. Nesting costs no recursion, and the depth is bounded by the stack alone. The steps
 //! live by what they read: [`link`] (Ethernet, tags, MPLS, PPPoE), [`ip`] (IP and transport),
-//! [`gre`] and [`udp`] (tunnels). A property test holds the two gaits against each other.
+//! [`gre`] and [`udp`] (tunnels). Property tests hold the first two against the third.
 //!
 //! Invariants: no step reads at or beyond [`Walker::end`], which only shrinks and never exceeds
 //! the frame; every step moves forward or ends, or is followed by one that does; what a length
@@ -17,11 +18,13 @@ mod gre;
 mod ip;
 mod level;
 mod link;
+mod straight;
 mod udp;
 
 use super::parse::parse;
 use super::stack::{NO_ID, Stack, Stop};
-use super::tunnel_ports::TunnelPorts;
+use super::tunnel_ports::{TunnelPorts, UdpTunnel};
+use super::usual::{IPV4_UDP, Usual};
 use super::{Headers, LayerKind, Link};
 
 /// Walks all layers of one frame, and overwrites `stack` with them. What lies beyond the frame's
@@ -33,8 +36,42 @@ pub fn walk_stack(frame: &[u8], link: Link, ports: &TunnelPorts, stack: &mut Sta
 
 /// [`walk_stack`] of a frame that was parsed already: `outer` is what [`parse`] says of it. Nothing
 /// is parsed twice; `inner` becomes what [`parse`] says of the part that [`Stack::level`] shows.
-#[inline]
 pub fn walk_on(
+    frame: &[u8],
+    outer: &Headers,
+    ports: &TunnelPorts,
+    stack: &mut Stack,
+    inner: &mut Headers,
+) {
+    let Some(usual) = Usual::of(outer) else {
+        return walk_levels(frame, outer, ports, stack, inner);
+    };
+    match usual.tunnel(outer, ports) {
+        Some(None) if straight::alone(frame, outer, usual, stack, inner) => {}
+        Some(Some(UdpTunnel::Vxlan)) if std::ptr::eq(usual, &IPV4_UDP) => {
+            walk_vxlan(frame, outer, ports, stack, inner);
+        }
+        _ => walk_levels(frame, outer, ports, stack, inner),
+    }
+}
+
+/// [`walk_on`], for UDP over IPv4 that is VXLAN by its port.
+#[inline(never)]
+fn walk_vxlan(
+    frame: &[u8],
+    outer: &Headers,
+    ports: &TunnelPorts,
+    stack: &mut Stack,
+    inner: &mut Headers,
+) {
+    if !straight::in_vxlan(frame, outer, ports, stack, inner) {
+        walk_levels(frame, outer, ports, stack, inner);
+    }
+}
+
+/// [`walk_on`], for all frames.
+#[inline(never)]
+fn walk_levels(
     frame: &[u8],
     outer: &Headers,
     ports: &TunnelPorts,
@@ -43,6 +80,8 @@ pub fn walk_on(
 ) {
     let frame = &frame[..frame.len().min(usize::from(u16::MAX))];
     stack.begin(outer.link, frame.len());
+    // The number of the layer that the last level begins with.
+    let mut level = 0;
     let first = Place::first(outer.link, frame.len());
     let mut place = match level::flow(frame, outer, ports, stack, first) {
         Some(behind) => behind,
@@ -50,7 +89,7 @@ pub fn walk_on(
     };
     while !place.next.ends() {
         let noted = match place.next.starts() {
-            Some(link) if level::enter(frame, link, place, stack, inner) => {
+            Some(link) if level::enter(frame, link, place, stack, inner, &mut level) => {
                 level::flow(frame, inner, ports, stack, place)
             }
             _ => None,
@@ -61,8 +100,10 @@ pub fn walk_on(
         };
     }
     stack.finish(place.next.stop());
-    if stack.is_whole_level() {
+    if level == 0 {
         *inner = *outer;
+    } else {
+        stack.set_level(stack.part(level));
     }
 }
 

@@ -7,10 +7,10 @@ use super::super::tunnel_ports::UdpTunnel;
 use super::super::{LayerKind, Link};
 use super::{Header, Next, Place, TRUNCATED, WHOLE, Walker};
 
-const UDP_BYTES: usize = 8;
-const VXLAN_BYTES: usize = 8;
+pub(super) const UDP_BYTES: usize = 8;
+pub(super) const VXLAN_BYTES: usize = 8;
 /// VXLAN: the VNI is valid.
-const VXLAN_I: u8 = 0x08;
+pub(super) const VXLAN_I: u8 = 0x08;
 const GENEVE_BYTES: usize = 8;
 const GTPU_BYTES: usize = 8;
 /// Version 1, GTP and not GTP'.
