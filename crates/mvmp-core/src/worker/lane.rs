@@ -210,3 +210,22 @@ fn fitting(ledger: &Ledger, slot: u8, items: &[Item], wanted: u64, mut room: u32
         .take_while(fits)
         .fold(0, |all, at| all | 1 << at)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mvmp_wire::packet::Link;
+
+    #[test]
+    fn what_a_slot_holds_already_takes_no_room_from_the_rest() {
+        let mut ledger = Ledger::new(128, 128);
+        ledger.open_slot(3).unwrap();
+        ledger.open(3, 0).unwrap();
+        let items: Vec<Item> = (0..4)
+            .map(|at| Item::new(at, 0, 60, Link::Ethernet))
+            .collect();
+        assert_eq!(fitting(&ledger, 3, &items, 0b1111, 2), 0b0111);
+        assert_eq!(fitting(&ledger, 3, &items, 0b1110, 2), 0b0110);
+        assert_eq!(fitting(&ledger, 3, &items, 0b1111, 0), 0);
+    }
+}

@@ -1,7 +1,8 @@
 //! Into the buffers: what drivers hand over, and frames of the platform's own making.
 //!
-//! Called by ports, and for frames that an NF has built or another worker hands over. What comes in is a single, direct mbuf of
-//! the pool that nobody else refers to, or is made one; then it is parsed and recorded, once.
+//! Called by ports, and for frames that an NF has built or another worker hands over. What comes in
+//! is a single, direct mbuf of the pool that nobody else refers to, or is made one; then it is
+//! parsed and recorded, once.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::AtomicU64;
@@ -27,10 +28,10 @@ impl Buffers {
         let mut admitted = Admitted::default();
         let mempool = self.pool.mempool();
         // SAFETY: the driver has given us these mbufs.
-        if !mbufs.iter().all(|&mbuf| unsafe { is_plain(mbuf, mempool) }) {
-            self.normalise_all(mbufs, &mut admitted);
-        } else {
+        if mbufs.iter().all(|&mbuf| unsafe { is_plain(mbuf, mempool) }) {
             admitted.count = mbufs.len();
+        } else {
+            self.normalise_all(mbufs, &mut admitted);
         }
         let mbufs = &mbufs[..admitted.count];
         // Apart: each of the three needs most of the CPU's registers.
