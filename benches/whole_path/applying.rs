@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use mvmp_nf::{Burst, ConnectOptions, Nf, OpenOptions, Wait};
 
+use crate::Failure;
+use crate::arguments::Arguments;
 use crate::cases::{Case, Figure, Measured, Started};
 use crate::circulating::dropped;
 use crate::machine::{self, NF_CPU};
 use crate::operator::Operator;
 use crate::platform::Served;
 use crate::traffic::{DEVICES, dealt, plain};
-use crate::{Arguments, Failure};
 
 const FRAMES: usize = 4_096;
 const RULES: usize = 1_000;

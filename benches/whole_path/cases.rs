@@ -7,10 +7,11 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::arguments::Arguments;
 use crate::circulating::Circulating;
 use crate::machine::{OnCpu, on_cpu};
 use crate::platform::Served;
-use crate::{Arguments, Failure, applying, idle, policies};
+use crate::{Failure, applying, idle, policies};
 
 /// How one NF's process is started.
 #[derive(Clone)]
@@ -184,7 +185,7 @@ fn idle_case() -> Case {
     }
 }
 
-pub fn all(arguments: &Arguments) -> Vec<Case> {
+pub fn all(arguments: &Arguments) -> Result<Vec<Case>, Failure> {
     let mut cases = vec![chain(1)];
     cases.extend([1, 2, 4, 8].map(share));
     cases.extend([3, 5].map(chain));
@@ -194,8 +195,14 @@ pub fn all(arguments: &Arguments) -> Vec<Case> {
     cases.push(idle_case());
     cases.extend(policies::all());
     cases.push(applying::case());
+    for wanted in &arguments.only {
+        if !cases.iter().any(|case| case.name == *wanted) {
+            let known: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+            return Err(format!("--only {wanted}: the cases are {}", known.join(", ")).into());
+        }
+    }
     cases.retain(|case| arguments.only.is_empty() || arguments.only.contains(&case.name));
-    cases
+    Ok(cases)
 }
 
 /// An NF's process; ended with the case.

@@ -17,10 +17,10 @@ pub fn pin(cpu: usize) {
 
 /// A session of one's own with such a priority beside other sessions (the kernel shares CPUs out
 /// among sessions first), so that a figure says less about who else is busy. Best effort.
-pub fn own_session(nice: &str) {
+pub fn own_session(nice: i32) {
     // A process that leads its group cannot; it has its session to itself already.
     let _ = rustix::process::setsid();
-    if nice != "0" && std::fs::write("/proc/self/autogroup", nice).is_err() {
+    if nice != 0 && std::fs::write("/proc/self/autogroup", nice.to_string()).is_err() {
         eprintln!("priority of the session not set to {nice}");
     }
 }

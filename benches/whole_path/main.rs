@@ -1,21 +1,17 @@
 //! Measures the whole path: port → platform → NF processes → platform → port.
 //!
-//! ```text
-//! whole_path [--seconds S] [--runs N] [--only CASE,…] [--python PYTHON] [--markdown FILE]
-//!            [--no-testpmd] [--nice N] [--huge] [--callgrind FOLDER]
-//! ```
-//!
 //! Platform and testpmd have CPU 0, all NF processes share CPU 1, ports are `net_null` with 64-byte
-//! frames, or `net_ring` where frames must differ. Each run takes every case once, testpmd among them, so that a figure and its yardstick
-//! come from the same minute. Every platform's books are checked at its end; wrong books end the run.
+//! frames, or `net_ring` where frames must differ. Every platform's books are checked at its end; wrong books end
+//! the run.
 //!
 //! With `--callgrind` the platform and the NFs run under valgrind, which counts instructions: the same
-//! on a busy machine as on a quiet one, where times are not. `benches/instructions.py` says how many a packet costs.
+//! on a busy machine as on a quiet one, where times are not.
 //!
 //! The same program is the platform's process and the NF's: `whole_path platform …`, `whole_path nf …`,
 //! `whole_path watch …`.
 
 mod applying;
+mod arguments;
 mod cases;
 mod circulating;
 mod idle;
@@ -29,81 +25,41 @@ mod report;
 mod testpmd;
 mod traffic;
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::process::ExitCode;
 
+use clap::Parser;
+
+use arguments::Arguments;
 use report::Series;
 
 pub(crate) type Failure = Box<dyn std::error::Error>;
 
-/// What was asked for.
-pub(crate) struct Arguments {
-    pub(crate) seconds: Duration,
-    pub(crate) warm_up: Duration,
-    pub(crate) runs: usize,
-    pub(crate) only: Vec<String>,
-    pub(crate) python: Option<PathBuf>,
-    pub(crate) markdown: Option<PathBuf>,
-    pub(crate) testpmd: bool,
-    /// The table goes where that of runs with huge pages is.
-    pub(crate) huge: bool,
-    /// Where callgrind leaves its counts.
-    pub(crate) callgrind: Option<PathBuf>,
-    /// Priority of our sessions beside others' on the machine.
-    pub(crate) nice: String,
-}
-
-fn arguments() -> Result<Arguments, Failure> {
-    let mut found = Arguments {
-        seconds: Duration::from_secs(1),
-        warm_up: Duration::from_millis(700),
-        runs: 5,
-        only: Vec::new(),
-        python: None,
-        markdown: None,
-        testpmd: true,
-        huge: false,
-        callgrind: None,
-        nice: "0".into(),
-    };
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or(format!("{word} wants a value"));
-        match word.as_str() {
-            "--seconds" => found.seconds = Duration::from_secs_f64(value()?.parse()?),
-            "--warm-up" => found.warm_up = Duration::from_secs_f64(value()?.parse()?),
-            "--runs" => found.runs = value()?.parse()?,
-            "--only" => found.only = value()?.split(',').map(str::to_owned).collect(),
-            "--python" => found.python = Some(value()?.into()),
-            "--markdown" => found.markdown = Some(value()?.into()),
-            "--nice" => found.nice = value()?,
-            "--callgrind" => found.callgrind = Some(value()?.into()),
-            "--huge" => found.huge = true,
-            "--no-testpmd" => found.testpmd = false,
-            _ => {
-                return Err(format!(
-                    "{word} is not known; see the first lines of benches/whole_path/main.rs"
-                )
-                .into());
-            }
+fn main() -> ExitCode {
+    match dispatch() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("whole_path: {failure}");
+            ExitCode::FAILURE
         }
     }
-    Ok(found)
 }
 
-fn main() -> Result<(), Failure> {
+fn dispatch() -> Result<(), Failure> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.first().map(String::as_str) {
         Some("platform") => platform::serve(&words[1..]),
         Some("nf") => nf::serve(&words[1..]),
         Some("watch") => applying::watch(&words[1..]),
-        _ => measure(&arguments()?),
+        _ => measure(&Arguments::parse()),
     }
 }
 
 fn measure(arguments: &Arguments) -> Result<(), Failure> {
-    machine::own_session(&arguments.nice);
-    let cases = cases::all(arguments);
+    let cases = cases::all(arguments)?;
+    if let Some(page) = &arguments.markdown {
+        report::check_page(page)?;
+    }
+    machine::own_session(arguments.nice);
     let mut series: Vec<Series> = cases
         .iter()
         .map(|case| Series::new(case.name.clone(), case.what.clone()))
@@ -143,10 +99,10 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
             );
         }
         eprintln!(
-            "run {} of {}: testpmd {:?}, ping-pong {:.0} ns",
+            "run {} of {}: testpmd {}, ping-pong {:.0} ns",
             run + 1,
             arguments.runs,
-            per_core,
+            per_core.map_or("left out".into(), |mpps| format!("{mpps:.2}")),
             ping_pong.last()
         );
     }

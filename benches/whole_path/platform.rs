@@ -12,8 +12,9 @@ use mvmp_core::{Options, Platform};
 use mvmp_policy::Config;
 use serde_json::Value;
 
+use crate::arguments::Arguments;
 use crate::machine::{self, PLATFORM_CPU};
-use crate::{Arguments, Failure, cases};
+use crate::{Failure, cases};
 
 /// The shared socket in the platform's folder.
 pub const SOCKET: &str = "mvmp.sock";
@@ -23,7 +24,7 @@ pub fn serve(words: &[String]) -> Result<(), Failure> {
         return Err("platform CONFIG SOCKET NICE".into());
     };
     // As a daemon is: apart from the NFs.
-    machine::own_session(nice);
+    machine::own_session(nice.parse()?);
     machine::pin(PLATFORM_CPU);
     let config = Config::from_toml(&std::fs::read_to_string(config)?, config)
         .map_err(|error| error.to_string())?;
@@ -148,7 +149,7 @@ impl Served {
         let mut child = cases::command(&std::env::current_exe()?, counts, arguments)?
             .arg("platform")
             .args([&file, &folder.join(SOCKET)])
-            .arg(&arguments.nice)
+            .arg(arguments.nice.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::arguments::Arguments;
 use crate::plot::{Point, svg};
 use crate::policies::rules_of;
-use crate::{Arguments, Failure, machine};
+use crate::{Failure, machine};
 
 /// One case's figures over all runs.
 pub struct Series {
@@ -84,6 +85,15 @@ pub fn markdown(
     series.iter().for_each(|series| text += &series.row());
     text += &ping_pong.row();
     text
+}
+
+/// That the page can take the tables: said before hours of measuring, not after.
+pub fn check_page(page: &Path) -> Result<(), Failure> {
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(page)
+        .map_err(|error| format!("--markdown {}: {error}", page.display()))?;
+    Ok(())
 }
 
 /// Replaces what stands between `<!-- NAME: begin -->` and `<!-- NAME: end -->`.

@@ -4,8 +4,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::Failure;
+use crate::arguments::Arguments;
 use crate::machine::{NF_CPU, PLATFORM_CPU, huge_pages_free};
-use crate::{Arguments, Failure};
 
 /// Mpps that testpmd sends in io mode, one core, one port; its other thread sleeps on the NFs' CPU.
 pub fn mpps(arguments: &Arguments) -> Result<f64, Failure> {

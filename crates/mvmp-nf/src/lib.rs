@@ -30,6 +30,7 @@ mod readable;
 mod returns;
 mod rx;
 mod session;
+mod spin;
 mod transmit;
 mod wait;
 mod way_up;

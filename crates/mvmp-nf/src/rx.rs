@@ -14,6 +14,7 @@ use crate::error::NfError;
 use crate::frame::prefetch;
 use crate::lent::Lent;
 use crate::opening::Opening;
+use crate::spin::Spinning;
 
 /// How long a handle that the platform has closed waits for the platform's reason.
 const REASON: Duration = Duration::from_millis(300);
@@ -35,10 +36,8 @@ pub(crate) struct RxSide {
     consumers: Vec<Consumer>,
     turn: usize,
     sleep: u32,
-    /// Waits that shall not yield, because the CPU was kept for long.
-    pub(crate) no_yields: u32,
-    /// At the last yield another process took the CPU and handed it back.
-    pub(crate) shares_cpu: bool,
+    /// Of the last wait that this side took part in.
+    pub(crate) spinning: Spinning,
 }
 
 impl RxSide {
@@ -53,8 +52,7 @@ impl RxSide {
             consumers,
             turn: 0,
             sleep: 0,
-            no_yields: 0,
-            shares_cpu: false,
+            spinning: Spinning::default(),
         }
     }
 
@@ -124,15 +122,6 @@ impl RxSide {
         }
         self.check_platform_state()?;
         Ok(Look::Nothing)
-    }
-
-    /// How often this wait may yield.
-    pub(crate) fn yields(&mut self, most: u32) -> u32 {
-        if self.no_yields == 0 {
-            return most;
-        }
-        self.no_yields -= 1;
-        0
     }
 
     fn all_lanes(&self, bit: u32) -> bool {

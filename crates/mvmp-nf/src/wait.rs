@@ -1,4 +1,4 @@
-//! Waiting for packets: spin shortly, yield a few times, say so, look once more, sleep on the pipes.
+//! Waiting for packets: look for a while (`spin`), say that we sleep, look once more, sleep on the pipes.
 
 use std::ops::DerefMut;
 use std::sync::atomic::{Ordering, fence};
@@ -10,21 +10,8 @@ use crate::Interrupted;
 use crate::error::NfError;
 use crate::rx::{Look, RxSide};
 use crate::session::TICK;
+use crate::spin::Spinning;
 
-/// Looks before the CPU is offered to others: 2 to 5 µs, less than a sleep and a wake cost.
-const SPINS: u32 = 100;
-const YIELDS: u32 = 4;
-/// Other NFs hand the CPU back within some 100 µs; who keeps it longer than this uses up its
-/// time slice. Sleeping is better then: the scheduler lets a sleeper that wakes go first.
-const FOREIGN_SLICE: Duration = Duration::from_millis(1);
-/// A yield that found nobody to yield to is over by then.
-const YIELD_TO_NOBODY: Duration = Duration::from_micros(2);
-/// Looks where others wait for this CPU: while we spin, their rings fill.
-const SPINS_SHARED: u32 = 8;
-/// A sleep and a wake cost more than a round of the others.
-const YIELDS_SHARED: u32 = 16;
-/// So many waits do without yielding after that.
-const UNYIELDING: u32 = 1000;
 /// While releases wait for room nobody wakes us when there is some.
 const OVERFLOW_TICK: Duration = Duration::from_millis(1);
 
@@ -48,24 +35,17 @@ pub(crate) fn wait<S: DerefMut<Target = RxSide>>(
     interrupted: Interrupted,
 ) -> Result<Wait, NfError> {
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
-    let (spins, yields) = if sides.iter().any(|side| side.shares_cpu) {
-        (SPINS_SHARED, YIELDS_SHARED)
-    } else {
-        (SPINS, YIELDS)
-    };
-    let yields = sides.first_mut().map_or(0, |side| side.yields(yields));
-    for round in 0..spins + yields {
-        if let Some(seen) = look(sides)? {
-            return Ok(seen);
-        }
-        if timeout == Some(Duration::ZERO) {
-            return Ok(Wait::TimedOut);
-        }
-        if round < spins {
-            std::hint::spin_loop();
-        } else if !offer_cpu(sides) {
-            break;
-        }
+    // One look for those who do not wait at all.
+    if timeout == Some(Duration::ZERO) {
+        return Ok(look(sides)?.unwrap_or(Wait::TimedOut));
+    }
+    let mut spinning = sides
+        .first()
+        .map_or_else(Spinning::default, |side| side.spinning);
+    let seen = spinning.look_for(timeout.unwrap_or(Duration::MAX), || look(sides));
+    sides.iter_mut().for_each(|side| side.spinning = spinning);
+    if let Some(seen) = seen? {
+        return Ok(seen);
     }
     let end = sleep_until_seen(sides, deadline, interrupted);
     for side in sides {
@@ -74,23 +54,6 @@ pub(crate) fn wait<S: DerefMut<Target = RxSide>>(
         let _ = side.settle_if_polled();
     }
     end
-}
-
-/// Yields; false: somebody who does not hand the CPU back soon has taken it.
-fn offer_cpu<S: DerefMut<Target = RxSide>>(sides: &mut [S]) -> bool {
-    let offered = Instant::now();
-    std::thread::yield_now();
-    let away = offered.elapsed();
-    sides
-        .iter_mut()
-        .for_each(|side| side.shares_cpu = (YIELD_TO_NOBODY..FOREIGN_SLICE).contains(&away));
-    if away < FOREIGN_SLICE {
-        return true;
-    }
-    sides
-        .iter_mut()
-        .for_each(|side| side.no_yields = UNYIELDING);
-    false
 }
 
 fn sleep_until_seen<S: DerefMut<Target = RxSide>>(
