@@ -322,6 +322,58 @@ devices = ["nic"]
 }
 
 #[test]
+fn what_is_refused_has_no_turn_of_a_bond() {
+    const LENT: u64 = 16;
+    let stage = Stage::new(
+        r#"
+[ports]
+in = { pcap = "$IN", rate = "max", wait_for = ["liar"] }
+n0 = "net_null0,no-rx=1"
+n1 = "net_null1,no-rx=1"
+[devices.shared]
+mode = "direct"
+ports = ["in"]
+[devices.bond]
+mode = "bond"
+ports = ["n0", "n1"]
+receive = {}
+[nfs.liar]
+devices = ["shared:rx", "bond:tx"]
+"#,
+    );
+    let mut liar = liar(&stage);
+    let bond = liar.open("bond").number;
+    let mut shared = liar.open("shared");
+    let mut lent = Vec::new();
+    while lent.len() < LENT as usize {
+        lent.extend(liar.take(
+            &mut shared,
+            u32::try_from(LENT).unwrap() - lent.len() as u32,
+        ));
+    }
+    // Each is sent and then sent again: if the second, which is refused, had a turn, all would leave by one port.
+    let twice: Vec<Descriptor> = lent
+        .iter()
+        .flat_map(|&lent| [lent; 2])
+        .map(|lent| Descriptor {
+            op: Op::Forward as u8,
+            arg: bond,
+            ..lent
+        })
+        .collect();
+    assert!(liar.present(&twice));
+    let sent = |stats: &Value, port: &str| number(&stats["ports"][port]["tx"]["transmitted"]);
+    let stats = stage.await_stats("all were sent", |stats| {
+        sent(stats, "n0") + sent(stats, "n1") == LENT
+    });
+    assert_eq!([sent(&stats, "n0"), sent(&stats, "n1")], [LENT / 2; 2]);
+    assert_eq!(number(&stats["nfs"]["liar/0"]["refused"]), LENT);
+    drop((shared, liar));
+    stage.await_gone("liar");
+    stage.settle();
+}
+
+#[test]
 fn a_capture_that_lies_about_lengths_is_encapsulated_like_any_other() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("long.pcap");
