@@ -20,7 +20,7 @@ from scapy.layers.inet6 import IPv6  # noqa: E402
 from scapy.layers.l2 import GRE, Dot1Q, Ether  # noqa: E402
 from scapy.layers.vxlan import VXLAN  # noqa: E402
 from scapy.utils import wrpcap  # noqa: E402
-from stages import NfBody, Stage, capture, send_back  # noqa: E402
+from stages import NfBody, Stage, capture, send_back, written  # noqa: E402
 
 if not hasattr(mvmp, "Platform"):
     pytest.skip("the extension module is built without the platform", allow_module_level=True)
@@ -192,3 +192,28 @@ def test_the_frame_around_a_packet_goes_with_it(tmp_path: Path) -> None:
             assert "not readable" in repr(outer)
 
     through(tmp_path, [frame], ETHERNET, {}, {"decap": ["vlan"]}, body)
+
+
+def test_offline_sees_what_is_inside(tmp_path: Path) -> None:
+    inner = Ether(src=A, dst=B) / IP(src="10.0.0.1", dst="10.0.0.2") / TCP(dport=443)
+    whole = bytes(
+        Ether(src=A, dst=B) / Dot1Q(vlan=7) / IP(src="192.0.2.1") / UDP(dport=4789) / VXLAN(vni=42) / inner
+    )
+    source, out = (
+        capture(tmp_path, "offline", [whole, bytes(Ether() / IP() / UDP(dport=53))]),
+        tmp_path / "out.pcap",
+    )
+    for how, left in (
+        ({"decap": ["vlan", "vxlan"]}, whole),
+        ({"decap": "auto"}, whole),
+        ({"strip": "auto"}, bytes(inner)),
+    ):
+        with mvmp.offline(source, match="tcp port 443", out=out, **how) as handle:
+            seen = []
+            for burst in handle.bursts(32):
+                seen += [(bytes(packet), vni) for packet, vni in zip(burst, burst.vni.tolist(), strict=True)]
+                burst.forward(handle)
+        assert [frame for frame, _ in seen] == [bytes(inner)], how
+        assert written(out) == [left], how
+    with pytest.raises(mvmp.ConfigError, match="vxlam"), mvmp.offline(source, decap=["vxlam"]):
+        pass

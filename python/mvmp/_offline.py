@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ def offline(
     pcap: str | os.PathLike[str],
     *,
     match: str | None = None,
+    decap: str | Sequence[str] | None = None,
+    strip: str | Sequence[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     rate: str | float = "lossless",
     drain_timeout: float | None = 60.0,
@@ -30,7 +32,11 @@ def offline(
 
     Args:
         pcap: The capture, pcap or pcapng, compressed or not as the platform reads it.
-        match: A rule; packets that do not match are not delivered.
+        match: A rule; packets that do not match are not delivered. With ``decap`` or ``strip`` it is asked
+            of what is inside.
+        decap: Layers that are jumped over, as in a configuration: ``["vlan", "vxlan"]`` or ``"auto"``. What
+            is sent goes out as it was read; ``packet.outer`` shows what was jumped over.
+        strip: Layers that are removed: what is sent goes out without them.
         out: Where what is sent is written, as pcap or pcapng by its suffix.
         rate: "lossless" (no packet is dropped), "max", "recorded" or packets per second.
         drain_timeout: Seconds to wait at the end for what was sent to be written; None: for ever.
@@ -39,7 +45,7 @@ def offline(
         The handle: ``for burst in handle.bursts(256): ...``.
 
     Raises:
-        ConfigError: The file is not there or no capture.
+        ConfigError: The file is not there or no capture, or layers are not known.
         PolicyError: ``match`` is wrong.
         TimeoutError: What was sent could not be written in time.
     """
@@ -51,10 +57,14 @@ def offline(
     port: dict[str, Any] = {"pcap": os.fspath(pcap), "rate": rate}
     if out is not None:
         port["out"] = os.fspath(out)
+    cell: dict[str, Any] = {"match": match or "all"}
+    for key, layers in (("decap", decap), ("strip", strip)):
+        if layers is not None:
+            cell[key] = layers if isinstance(layers, str) else list(layers)
     configuration = {
         "platform": {"open": True},
         "ports": {"file": port},
-        "devices": {_DEVICE: {"mode": "direct", "ports": ["file"], "receive": {"file": match or "all"}}},
+        "devices": {_DEVICE: {"mode": "direct", "ports": ["file"], "receive": {"file": cell}}},
     }
     with tempfile.TemporaryDirectory(prefix="mvmp-") as folder:
         socket = str(Path(folder) / "mvmp.sock")
