@@ -13,6 +13,7 @@ mod authorize;
 mod handles;
 mod handshake;
 mod links;
+mod opening;
 mod operator;
 mod own_devices;
 mod reconfigure;

@@ -9,7 +9,7 @@ use mvmp_wire::message::ErrorCode;
 use serde_json::Value;
 
 use super::authorize::{self, Refusal};
-use super::handles::{is_libpcaps, of_libpcap};
+use super::opening::{is_libpcaps, of_libpcap};
 use super::reconfigure::DEVICES_MAX;
 use super::session::Session;
 use super::state::Control;

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::admission::Admission;
 use super::authorize::Refusal;
-use super::handles::OpenRequest;
+use super::opening::OpenRequest;
 use super::operator::Operators;
 use super::session::{Phase, Session};
 use super::sockets::{Listener, Sockets};
