@@ -91,6 +91,19 @@ fn cells(count: usize) -> Classifier {
     classifier(&texts)
 }
 
+/// `count` ranges of ports over 16 cells.
+fn ranges(count: usize) -> Classifier {
+    let cell = |cell: usize| {
+        let range = |i: usize| {
+            let low = 1_024 + i * 7_919 % 64_000;
+            format!("udp dst portrange {low}-{}", low + 100)
+        };
+        let rules: Vec<String> = (cell..count).step_by(16).map(range).collect();
+        rules.join(" or ")
+    };
+    classifier(&(0..16.min(count)).map(cell).collect::<Vec<_>>())
+}
+
 /// The 8 cells of a port among 64 policies: two share its traffic, the others are narrow.
 fn policies(port: usize) -> Classifier {
     let cell = |device: usize| match device {
@@ -193,6 +206,10 @@ fn over_cells(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("cells");
     for count in [1, 10, 100, 1_000, 4_000] {
         bursts(&mut group, &format!("rules/{count}"), 64, &[cells(count)]);
+    }
+    for count in [10, 1_000] {
+        let name = format!("ranges of ports/{count}");
+        bursts(&mut group, &name, 64, &[ranges(count)]);
     }
     group.finish();
     let mut group = criterion.benchmark_group("policies");

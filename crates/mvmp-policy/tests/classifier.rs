@@ -111,6 +111,53 @@ fn few_rules_and_thousands_say_what_each_says_alone() {
     }
 }
 
+/// Ranges of ports, overlapping, of one protocol and of all, alone and beside others.
+fn ranged(i: usize) -> String {
+    let low = i * 7_919 % 65_000;
+    let high = low + 100 + i % 400;
+    match i % 6 {
+        0 => format!("tcp dst portrange {low}-{high}"),
+        1 => format!("src portrange {low}-{high}"),
+        2 => format!("udp and portrange {low}-{high}"),
+        3 => format!("dst portrange {high}-65535 and udp"),
+        4 => format!("src and dst portrange {low}-{high}"),
+        _ => format!("udp and tcp dst portrange {low}-{high} or sctp portrange {low}-{high}"),
+    }
+}
+
+#[test]
+fn ranges_of_ports_alone_are_found_by_one_load() {
+    for text in [
+        "tcp dst portrange 1000-2000",
+        "portrange 0-65535",
+        "udp and src portrange 10000-20000 or dst port 5",
+    ] {
+        assert!(rule(text).explain().indexed, "{text}");
+    }
+    assert!(!rule("src and dst portrange 1-9").explain().indexed);
+    for count in [3, 9, 40, 1_000] {
+        let cell = |cell: usize| {
+            let rules: Vec<_> = (cell..count).step_by(50).map(ranged).collect();
+            rule(&rules.join(" or "))
+        };
+        let rules: Vec<Rule> = (0..50.min(count)).map(cell).collect();
+        let port = |i: usize| (i * 4_241 % 65_536) as u16;
+        let frames: Vec<_> = (0..640)
+            .map(|i| {
+                let protocol = [TCP, UDP, 132, 47][i % 4];
+                let ports = match i % 5 {
+                    0 => [0, u16::MAX],
+                    _ => [port(i), port(i / 3)],
+                };
+                frame(protocol, [1; 4], [2; 4], ports, i % 3 == 0)
+            })
+            .collect();
+        let every = agreed(&rules, &frames, u64::MAX);
+        assert!(every > 0, "of {count} rules none was put to the test");
+        assert!(agreed(&rules, &frames, 1) <= every);
+    }
+}
+
 #[test]
 fn cells_that_are_not_asked_for_want_nothing_and_the_others_what_they_want() {
     let mut rules = dealt(200);

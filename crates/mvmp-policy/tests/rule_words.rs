@@ -327,7 +327,8 @@ fn an_explanation_says_what_it_costs() {
     assert!(indexed(
         "host 10.0.0.1 or tcp port 80 and not frag or vxlan 42"
     ));
-    assert!(!indexed("portrange 1000-2000 or host 10.0.0.1"));
+    assert!(indexed("portrange 1000-2000 or host 10.0.0.1"));
+    assert!(!indexed("tcp flags syn or host 10.0.0.1"));
     let text = Rule::parse("tcp port 80")
         .expect("a rule")
         .explain()

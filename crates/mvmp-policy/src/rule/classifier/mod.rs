@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! rules ─▶ parts of their `or`s ─┬─ with selective fields ─▶ alternatives ─▶ Index, one look-up per packet for all
+//!                                ├─ ranges of ports alone ─▶ Intervals, one load per packet for all
 //!                                └─ the others ─▶ one Node per cell, asked of the whole burst
 //! ```
 //!
@@ -14,6 +15,7 @@ mod answer;
 mod conjunction;
 mod filter;
 mod index;
+mod intervals;
 mod key;
 mod range;
 mod terms;
@@ -23,6 +25,7 @@ use mvmp_wire::packet::DEPTH_MAX;
 use self::answer::{Answer, Left};
 use self::conjunction::{keyed, parts_of};
 use self::index::{Entry, Index};
+use self::intervals::{Intervals, Span, spans_of};
 use self::key::{Class, Key, Keys};
 use super::Rule;
 use super::compile;
@@ -38,6 +41,9 @@ const SHAPES_MAX: usize = 64;
 /// An index has at most this many entries; parts beyond are asked one by one.
 const ENTRIES_MAX: usize = 1 << 18;
 
+/// Ranges of ports beyond so many are asked one by one.
+const SPANS_MAX: usize = (1 << 15) - 1;
+
 /// The compiled rules of up to [`CELLS_MAX`] cells that see the packets alike. Immutable; share it freely.
 #[derive(Clone, Debug)]
 pub struct Classifier {
@@ -46,6 +52,7 @@ pub struct Classifier {
     /// What is asked one by one: a cell and (a part of) its rule.
     nodes: Box<[(u32, Node)]>,
     indexes: Box<[Index]>,
+    intervals: Box<[Intervals]>,
     /// What the indexes leave to be asked.
     left: Left,
     needs: Needs,
@@ -76,7 +83,8 @@ impl Classifier {
                 node => rest.push((*cell, node)),
             }
         }
-        let few = classes.entries < PARTS_MIN;
+        let few = classes.entries + classes.spans.len() < PARTS_MIN;
+        let intervals = Intervals::all(if few { &[] } else { &classes.spans });
         let (indexes, left) = if few {
             (Box::default(), Left::default())
         } else {
@@ -86,6 +94,7 @@ impl Classifier {
             always,
             nodes: if few { whole } else { rest }.into(),
             indexes,
+            intervals,
             left,
             needs,
         }
@@ -121,15 +130,18 @@ impl Classifier {
                 wanted[*cell as usize] |= node.select(all, &packets);
             }
         }
-        if !self.indexes.is_empty() {
+        if !self.indexes.is_empty() || !self.intervals.is_empty() {
             self.look_up(&packets, asked, wanted);
         }
     }
 
     fn look_up(&self, packets: &Packets<'_>, asked: u64, wanted: &mut [u64; 64]) {
-        let mut answer = Answer::new(packets, &self.left, asked, wanted);
         let mut all = Keys::default();
         all.gather(packets);
+        for intervals in &self.intervals {
+            intervals.classify(&all, asked, wanted);
+        }
+        let mut answer = Answer::new(packets, &self.left, asked, wanted);
         for index in &self.indexes {
             let depths = match index.class {
                 Class::V4 => {
@@ -161,7 +173,8 @@ fn bits(mut word: u64) -> impl Iterator<Item = usize> {
 
 /// Whether the index finds all packets of a rule, so that it costs the same among a thousand.
 pub(super) fn is_indexed(root: &Node) -> bool {
-    parts_of(root).iter().all(|part| keyed(part).is_some())
+    let finds = |part: &Node| keyed(part).is_some() || spans_of(part).is_some();
+    parts_of(root).iter().all(finds)
 }
 
 /// Entries by class, while the indexes are being made.
@@ -169,13 +182,15 @@ pub(super) fn is_indexed(root: &Node) -> bool {
 struct Classes {
     classes: Vec<(Class, Vec<Key>, Vec<Entry>)>,
     entries: usize,
+    /// Ranges of ports, and the cell of each.
+    spans: Vec<(Span, u32)>,
 }
 
 impl Classes {
     /// Takes a part of a rule in; false if it is not for the index.
     fn take(&mut self, cell: u32, part: &Node) -> bool {
         let Some(alternatives) = keyed(part) else {
-            return false;
+            return self.take_ranges(cell, part);
         };
         let room = self.entries + alternatives.len() <= ENTRIES_MAX;
         if !room
@@ -192,6 +207,16 @@ impl Classes {
             }
         }
         true
+    }
+
+    fn take_ranges(&mut self, cell: u32, part: &Node) -> bool {
+        let spans = spans_of(part).unwrap_or_default();
+        let takes = !spans.is_empty() && self.spans.len() + spans.len() <= SPANS_MAX;
+        if takes {
+            self.spans
+                .extend(spans.into_iter().map(|span| (span, cell)));
+        }
+        takes
     }
 
     /// Whether a shape is there, or there is room for it; it is there then.
