@@ -329,62 +329,6 @@ def test_two_devices_see_one_buffer_in_their_own_ways(tmp_path: Path) -> None:
     assert seen["next"] == seen["inside"], "the next NF sees what the one before saw"
 
 
-@pytest.mark.parametrize("direction", ["in", "out", "inout"])
-def test_an_ids_inspects_what_comes_in_and_what_leaves(tmp_path: Path, direction: str) -> None:
-    from_a, from_b = frames(50), frames(50, Ether(src=B, dst=A))
-    outs = {name: str(tmp_path / f"{name}.out.pcap") for name in "ab"}
-    config = {
-        "ports": {
-            "a": lossless(pcap=capture(tmp_path, "a", from_a), out=outs["a"]),
-            "b": lossless(pcap=capture(tmp_path, "b", from_b), out=outs["b"]),
-        },
-        "devices": {
-            "bridge": {"mode": "bridge", "ports": ["a", "b"]},
-            "tap": {
-                "mode": "direct",
-                "ports": ["a"],
-                "receive": {"a": {"match": "all", "direction": direction}},
-            },
-        },
-        "nfs": {"fw": role("bridge"), "ids": role("tap:rx")},
-    }
-    seen: list[tuple[int, bytes]] = []
-
-    def ids(nf: mvmp.Nf) -> None:
-        for burst in nf.open("tap").bursts(32):
-            seen.extend((packet.direction, bytes(packet)) for packet in burst)
-
-    with Stage(config, tmp_path, {"fw": send_back("bridge"), "ids": ids}):
-        pass
-    assert written(outs["a"]) == from_b and written(outs["b"]) == from_a
-    came = [(0, frame) for frame in from_a] if direction != "out" else []
-    left = [(1, frame) for frame in from_b] if direction != "in" else []
-    assert Counter(seen) == Counter(came + left)
-
-
-def test_who_sends_a_packet_is_not_shown_it(tmp_path: Path) -> None:
-    sent = frames(20)
-    out = str(tmp_path / "out.pcap")
-    config = {
-        "ports": {"a": lossless(pcap=capture(tmp_path, "a", sent), out=out)},
-        "devices": {
-            "tap": {
-                "mode": "direct",
-                "ports": ["a"],
-                "receive": {"a": {"match": "all", "direction": "inout"}},
-            }
-        },
-        "nfs": {"one": role("tap"), "two": role("tap:rx")},
-    }
-    seen: list[bytes] = []
-    with Stage(config, tmp_path, {"one": send_back("tap"), "two": watch("tap", seen)}) as stage:
-        stats = stage.finish()
-    assert written(out) == sent
-    assert Counter(seen) == Counter(sent + sent), "in, and out"
-    copied = sum(handle["copied"] for handle in stats["handles"] if handle["nf"].startswith("two"))
-    assert copied <= 20
-
-
 def test_a_group_has_each_flow_once_both_directions_and_fragments(tmp_path: Path) -> None:
     there = [
         bytes(

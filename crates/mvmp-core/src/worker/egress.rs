@@ -8,12 +8,11 @@ use std::sync::atomic::Ordering;
 
 use mvmp_wire::packet::Link;
 use mvmp_wire::packet::encap::{Built, ENCAP_BYTES_MAX, NoEncap};
-use mvmp_wire::record::Record;
 
 use super::Worker;
 use super::device::Exit;
-use super::item::Item;
-use super::outgoing::Outgoing;
+use super::item::{Arrival, Item};
+use super::outgoing::{BeforeEncap, Outgoing};
 use super::port::SENT_BYTES_MAX;
 use super::sending::Leaving;
 use crate::counters::DropReason;
@@ -119,6 +118,7 @@ impl Worker {
                 }
             }
         }
+        let before = BeforeEncap::of(frame, part.link, &built, record.wire_length, leaving.sender);
         part.start += built.skip as u16;
         let length = built.headers + usize::from(part.length());
         let owner = self
@@ -186,7 +186,15 @@ impl Worker {
                 self.ports[place].send(outgoing);
                 Ok(())
             }
-            None => self.hand_over(port, outgoing, &record, wire_length, built.link),
+            None => {
+                let sent = Arrival {
+                    timestamp_ns: record.timestamp_ns,
+                    wire_length,
+                    in_port: record.in_port,
+                    link: built.link,
+                };
+                self.hand_over(port, outgoing, sent, before)
+            }
         }
     }
 
@@ -194,9 +202,8 @@ impl Worker {
         &mut self,
         port: u16,
         outgoing: Outgoing,
-        record: &Record,
-        wire_length: u32,
-        link: Link,
+        sent: Arrival,
+        before: BeforeEncap,
     ) -> Result<(), DropReason> {
         let owner = self.parts.owner_of_port[port as usize];
         let ring = owner
@@ -208,8 +215,7 @@ impl Worker {
         };
         // ORDERING: counted before it can be taken out and discounted.
         ring.in_transit.fetch_add(1, Ordering::AcqRel);
-        let parcel =
-            outgoing.into_parcel((port, self.changes), record.timestamp_ns, wire_length, link);
+        let parcel = outgoing.into_parcel((port, self.changes), sent, before);
         if let Err(rtrb::PushError::Full(parcel)) = ring.out.push(parcel) {
             ring.in_transit.fetch_sub(1, Ordering::AcqRel);
             parcel.open().discard();

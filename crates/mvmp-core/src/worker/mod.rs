@@ -324,15 +324,10 @@ impl Worker {
                 let place = self.port_at.get(parcel.port as usize).copied().flatten();
                 match place {
                     Some(place) => {
-                        let outward = !self.ports[place].outward.is_empty();
-                        let room = !lossless || self.ports[place].lossless_room() != 0;
-                        if outward && room {
-                            self.show_parcel(place, &parcel);
+                        let waiting = self.take_parcel(place, parcel, lossless);
+                        if let Some(hand_over) = &mut self.parts.hand_over[at] {
+                            hand_over.waiting = waiting;
                         }
-                        let Some(hand_over) = &mut self.parts.hand_over[at] else {
-                            break;
-                        };
-                        hand_over.waiting = self.ports[place].take_over(parcel, lossless)
                     }
                     None if self.is_coming(&parcel) => {
                         if let Some(hand_over) = &mut self.parts.hand_over[at] {

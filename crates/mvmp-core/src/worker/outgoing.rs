@@ -7,7 +7,9 @@
 #![allow(unsafe_code)]
 
 use mvmp_wire::packet::Link;
+use mvmp_wire::packet::encap::{Built, SKIP_BYTES_MAX};
 
+use super::item::Arrival;
 use crate::dpdk::{Mbuf, free_bulk};
 
 /// An mbuf on its way to a driver: must end in [`Outgoing::into_raw`] or [`Outgoing::discard`].
@@ -69,21 +71,19 @@ impl Outgoing {
         true
     }
 
-    /// For another worker.
+    /// For another worker: as it is to be sent, and as it was before.
     pub fn into_parcel(
         self,
         (port, changes): (u16, u32),
-        timestamp_ns: i64,
-        wire_length: u32,
-        link: Link,
+        sent: Arrival,
+        before: BeforeEncap,
     ) -> Parcel {
         Parcel {
             mbuf: self.0,
             port,
             changes,
-            timestamp_ns,
-            wire_length,
-            link,
+            sent,
+            before,
         }
     }
 }
@@ -98,10 +98,42 @@ pub struct Parcel {
     pub port: u16,
     /// How many changes of the configuration its sender had taken over.
     pub changes: u32,
-    pub timestamp_ns: i64,
+    /// Of the bytes that it carries; `in_port` is where the packet came in.
+    pub sent: Arrival,
+    /// What those who receive what leaves are shown.
+    pub before: BeforeEncap,
+}
+
+/// A packet before encapsulation, as far as what is sent of it does not say it.
+#[derive(Clone, Copy, Debug)]
+pub struct BeforeEncap {
     pub wire_length: u32,
     /// What its first byte is.
     pub link: Link,
+    /// The slot of the handle that sent it.
+    pub sender: u8,
+    /// Header bytes that stand in front now …
+    headers: u16,
+    /// … in place of so many of these.
+    skip: u8,
+    skipped: [u8; SKIP_BYTES_MAX],
+}
+
+impl BeforeEncap {
+    /// Of a frame that [`Built`] was built for.
+    pub fn of(frame: &[u8], link: Link, built: &Built, wire_length: u32, sender: u8) -> Self {
+        let mut skipped = [0; SKIP_BYTES_MAX];
+        let replaced = &frame[..built.skip.min(SKIP_BYTES_MAX)];
+        skipped[..replaced.len()].copy_from_slice(replaced);
+        Self {
+            wire_length,
+            link,
+            sender,
+            headers: built.headers as u16,
+            skip: replaced.len() as u8,
+            skipped,
+        }
+    }
 }
 
 // SAFETY: a parcel is the only holder of its mbuf, and mempools take mbufs back from any thread.
@@ -116,6 +148,18 @@ impl Parcel {
             let start = mbuf.buf_addr.cast::<u8>().add(usize::from(mbuf.data_off));
             std::slice::from_raw_parts(start, usize::from(mbuf.data_len))
         }
+    }
+
+    /// The packet before encapsulation, in two pieces.
+    pub fn before(&self) -> [&[u8]; 2] {
+        let BeforeEncap {
+            headers,
+            skip,
+            skipped,
+            ..
+        } = &self.before;
+        let rest = self.frame().get(usize::from(*headers)..);
+        [&skipped[..usize::from(*skip)], rest.unwrap_or_default()]
     }
 
     /// Unpacks it.

@@ -1,14 +1,13 @@
 //! What leaves by a port, for those who receive it (`direction = "out"` and `"inout"`): after the
 //! send policy has chosen the port, before encapsulation, never to the handle that sent it.
 
-use mvmp_wire::packet::{Headers, parse_into};
+use mvmp_wire::packet::parse_into;
 
 use super::buffers::BURST;
 use super::delivery::{Except, deal, prepare};
 use super::face::CELLS;
 use super::item::{Arrival, Item};
-use super::lane::NO_SLOT;
-use super::outgoing::Parcel;
+use super::outgoing::{BeforeEncap, Parcel};
 use super::view::Part;
 use super::{Worker, lane_at};
 use crate::counters::DropReason;
@@ -72,18 +71,51 @@ impl Worker {
         }
     }
 
-    /// Offers what another worker has handed over: its bytes, in a buffer of this worker's.
+    /// Shows and sends what another worker has handed over; gives it back if anything lossless has no room.
+    pub(super) fn take_parcel(
+        &mut self,
+        place: usize,
+        parcel: Parcel,
+        lossless: bool,
+    ) -> Option<Parcel> {
+        if !self.ports[place].outward.is_empty() {
+            let pool = self.ports[place].pool;
+            let has_room =
+                self.ports[place].lossless_room() != 0 && self.room_outward(place, pool, 1) != 0;
+            if lossless && !has_room {
+                return Some(parcel);
+            }
+            self.show_parcel(place, &parcel);
+        }
+        self.ports[place].take_over(parcel, lossless)
+    }
+
+    /// Offers what another worker has handed over: the packet before encapsulation, in a buffer of
+    /// this worker's. Its handle has the same slot on all workers.
     #[cold]
-    pub(super) fn show_parcel(&mut self, place: usize, parcel: &Parcel) {
-        let (pool, number) = (self.ports[place].pool, self.ports[place].number);
+    fn show_parcel(&mut self, place: usize, parcel: &Parcel) {
+        let pool = self.ports[place].pool;
+        let BeforeEncap {
+            wire_length,
+            link,
+            sender,
+            ..
+        } = parcel.before;
         let arrival = Arrival {
-            timestamp_ns: parcel.timestamp_ns,
-            wire_length: parcel.wire_length,
-            in_port: number,
-            link: parcel.link,
+            wire_length,
+            link,
+            ..parcel.sent
+        };
+        let [first, rest] = parcel.before();
+        let write = |room: &mut [u8]| {
+            let (head, tail) = room.split_at_mut(first.len());
+            head.copy_from_slice(first);
+            tail.copy_from_slice(rest);
+            true
         };
         let buffers = &mut self.parts.pools[pool];
-        let Ok(item) = buffers.take_in(parcel.frame(), arrival, &mut Headers::default()) else {
+        let taken = buffers.take_in_with(first.len() + rest.len(), arrival, write);
+        let Ok(Some(item)) = taken else {
             let devices = self.ports[place]
                 .outward
                 .iter()
@@ -99,9 +131,9 @@ impl Worker {
         let part = Part {
             start: 0,
             end: item.length(),
-            link: parcel.link,
+            link,
         };
-        self.offer_outward(place, pool, item, part, NO_SLOT);
+        self.offer_outward(place, pool, item, part, sender);
         let buffers = &mut self.parts.pools[pool];
         if !buffers.ledger.is_lent(item.granule) {
             buffers.go_home(item.granule);

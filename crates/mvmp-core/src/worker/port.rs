@@ -302,16 +302,16 @@ impl Port {
         if lossless && self.lossless_room() == 0 {
             return Some(parcel);
         }
-        if !self.is_capture() && parcel.link != Link::Ethernet {
+        if !self.is_capture() && parcel.sent.link != Link::Ethernet {
             self.counters.accepted.add(1);
             self.counters.tx_drops.add(DropReason::NoEthernet, 1);
             parcel.open().discard();
         } else if self.is_capture() {
             self.write(
                 parcel.frame(),
-                parcel.timestamp_ns,
-                parcel.wire_length,
-                parcel.link,
+                parcel.sent.timestamp_ns,
+                parcel.sent.wire_length,
+                parcel.sent.link,
             );
             parcel.open().discard();
         } else {

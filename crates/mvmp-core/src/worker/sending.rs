@@ -266,15 +266,21 @@ impl Worker {
             let Some(place) = self.port_at[port as usize] else {
                 continue;
             };
-            for face in 0..self.ports[place].outward.len() {
-                for cell in 0..self.ports[place].outward[face].devices.len() {
-                    let receiving = self.ports[place].outward[face].devices[cell];
-                    let least = self.room_of_receivers(pool, receiving, Except::Nobody, wanted);
-                    room = room.min(least as usize / times);
-                }
-            }
+            room = room.min(self.room_outward(place, pool, wanted) / times);
         }
         room
+    }
+
+    /// How many packets all who receive what leaves by a port take without loss.
+    pub(super) fn room_outward(&mut self, place: usize, pool: usize, wanted: u32) -> usize {
+        let mut room = u32::MAX;
+        for face in 0..self.ports[place].outward.len() {
+            for cell in 0..self.ports[place].outward[face].devices.len() {
+                let receiving = self.ports[place].outward[face].devices[cell];
+                room = room.min(self.room_of_receivers(pool, receiving, Except::Nobody, wanted));
+            }
+        }
+        room as usize
     }
 
     fn room_of_port(&self, number: u16) -> usize {

@@ -11,6 +11,10 @@ use crate::packet::parse::{ETHERNET_BYTES, TAG_BYTES, at, is_tag};
 
 /// Header bytes that an encapsulation can have; the headroom of a packet buffer.
 pub const ENCAP_BYTES_MAX: usize = 128;
+/// Tags that come off one packet.
+const POPS_MAX: usize = 8;
+/// Bytes of a packet in whose place others are written: addresses, and tags that come off.
+pub const SKIP_BYTES_MAX: usize = ADDRESSES_BYTES + POPS_MAX * TAG_BYTES;
 
 const ADDRESSES_BYTES: usize = 12;
 
@@ -136,6 +140,9 @@ impl Encap {
             on_it.remove(0);
         } else if self.tunnels.is_empty() {
             self.pops += 1;
+            if self.pops > POPS_MAX {
+                return Err(EncapError::TooManyPops { most: POPS_MAX });
+            }
         } else {
             return Err(EncapError::NothingToPop);
         }

@@ -23,5 +23,5 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-pub use build::{Built, ENCAP_BYTES_MAX, Encap, NoEncap};
+pub use build::{Built, ENCAP_BYTES_MAX, Encap, NoEncap, SKIP_BYTES_MAX};
 pub use spec::{EncapError, EncapLayer, EncapSpec, Tunnel};

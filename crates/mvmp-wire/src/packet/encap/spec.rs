@@ -105,6 +105,12 @@ pub enum EncapError {
     /// A tag is taken off where none can be.
     #[error("vlan = \"pop\" after a tunnel finds no tag: put it first")]
     NothingToPop,
+    /// More tags off than any packet has.
+    #[error("at most {most} tags come off one packet")]
+    TooManyPops {
+        /// So many may.
+        most: usize,
+    },
     /// More header bytes than there is room for.
     #[error("these layers have {0} bytes of headers; there is room for {max}", max = super::ENCAP_BYTES_MAX)]
     TooLong(usize),
