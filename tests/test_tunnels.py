@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from scapy.layers.inet6 import IPv6  # noqa: E402
 from scapy.layers.l2 import GRE, Dot1Q, Ether  # noqa: E402
 from scapy.layers.vxlan import VXLAN  # noqa: E402
 from scapy.utils import wrpcap  # noqa: E402
-from stages import NfBody, Stage, capture, send_back, written  # noqa: E402
+from stages import NfBody, Stage, capture, lossless, role, send_back, written  # noqa: E402
 
 if not hasattr(mvmp, "Platform"):
     pytest.skip("the extension module is built without the platform", allow_module_level=True)
@@ -217,3 +218,69 @@ def test_offline_sees_what_is_inside(tmp_path: Path) -> None:
         assert written(out) == [left], how
     with pytest.raises(mvmp.ConfigError, match="vxlam"), mvmp.offline(source, decap=["vxlam"]):
         pass
+
+
+def gre_flows(count: int) -> list[bytes]:
+    """Four packets of each of eight flows, all in one GRE tunnel; the last byte is the flow."""
+    return [
+        bytes(
+            Ether(src=A, dst=B)
+            / IP(src="192.0.2.1", dst="192.0.2.7")
+            / GRE()
+            / IP(src="10.0.0.1", dst="10.0.0.2")
+            / UDP(sport=1000 + n % 8, dport=53)
+            / bytes([n % 8])
+        )
+        for n in range(count)
+    ]
+
+
+def test_a_flow_inside_of_a_tunnel_keeps_its_port_whoever_made_the_frame(tmp_path: Path) -> None:
+    sent = gre_flows(64)
+    outs = [str(tmp_path / f"out{n}.pcap") for n in (1, 2)]
+    config = {
+        "ports": {
+            "in": lossless(pcap=capture(tmp_path, "in", sent)),
+            "one": lossless(out=outs[0]),
+            "two": lossless(out=outs[1]),
+        },
+        "devices": {
+            "in": {"mode": "direct", "ports": ["in"]},
+            "bond": {"mode": "bond", "ports": ["one", "two"], "send": {"policy": "hash"}},
+        },
+        "nfs": {"nf": role("in", "bond:tx")},
+    }
+
+    def half_built(nf: mvmp.Nf) -> None:
+        bond = nf.open("bond", rx=False, tx=True)
+        for burst in nf.open("in").bursts(32):
+            late = np.arange(len(burst)) % 16 >= 8
+            bond.send([bytes(burst[int(n)]) for n in np.flatnonzero(~late)], timeout=None)
+            bond.tx_burst(burst, late, timeout=None)
+
+    with Stage(config, tmp_path, {"nf": half_built}):
+        pass
+    got = [Counter(frame[-1] for frame in written(out)) for out in outs]
+    assert got[0] + got[1] == Counter(frame[-1] for frame in sent)
+    assert got[0] and got[1] and not set(got[0]) & set(got[1])
+
+
+def test_the_source_port_of_a_tunnel_is_the_inner_flows(tmp_path: Path) -> None:
+    sent = gre_flows(32)
+    out = str(tmp_path / "out.pcap")
+    tunnel = {"vxlan": {"vni": 42, "local": "192.0.2.1", "remote": "192.0.2.7"}}
+    config = {
+        "ports": {"a": lossless(pcap=capture(tmp_path, "a", sent), out=out)},
+        "devices": {
+            "d": {
+                "mode": "direct",
+                "ports": ["a"],
+                "send": {"a": {"encap": tunnel, "ethernet": {"src": A, "dst": B}}},
+            }
+        },
+        "nfs": {"nf": role("d")},
+    }
+    with Stage(config, tmp_path, {"nf": send_back("d")}):
+        pass
+    ports = {(frame[-1], Ether(frame)[UDP].sport) for frame in written(out)}
+    assert len(ports) == len({flow for flow, _ in ports}) == len({port for _, port in ports}) == 8

@@ -8,7 +8,7 @@ use mvmp_policy::config::{
 };
 use mvmp_policy::rule::{Classifier, Rule};
 use mvmp_wire::packet::TunnelPorts;
-use mvmp_wire::packet::encap::{Encap, EncapSpec};
+use mvmp_wire::packet::encap::{Encap, EncapLayer, EncapSpec};
 
 use super::ports::max_frame;
 use crate::worker::PortFacts;
@@ -137,10 +137,17 @@ pub fn looks_deep(config: &Config) -> bool {
             || !receive.strip.is_empty()
             || asks_deeper(receive.rule.compile().needs())
     }) || config.nfs.iter().any(|nf| !nf.groups.is_empty())
-        || config
-            .devices
-            .iter()
-            .any(|device| device.send == Some(SendPolicy::Hash))
+        || config.devices.iter().any(sends_by_flow)
+}
+
+/// What a packet's flow is decides by which port it leaves, or what its outer headers say.
+fn sends_by_flow(device: &DeviceSpec) -> bool {
+    let mut encaps = device
+        .cells
+        .iter()
+        .filter_map(|cell| cell.send.encap.as_ref());
+    device.send == Some(SendPolicy::Hash)
+        || encaps.any(|encap| encap.layers.iter().any(EncapLayer::is_tunnel))
 }
 
 /// Some handle sees parts of frames, or packets on their way out.

@@ -88,6 +88,13 @@ impl Worker {
             Err(Refusal::NoBuffer) => return Err(DropReason::NoBuffer),
             Err(Refusal::TooLong) => return Err(DropReason::TooLong),
         };
+        if self.deep
+            && let Some(seen) = &mut self.departures
+        {
+            // Its flow is the innermost one, as that of what came in: a bond and a tunnel ask for it.
+            let parts = &self.parts;
+            seen.look_at(item, arrival.link, &parts.pools[0], &parts.tunnel_ports);
+        }
         match way {
             Way::Receivers(device) => {
                 self.deliver_to_receivers(at, 0, &[item], *device, descriptor.arg);

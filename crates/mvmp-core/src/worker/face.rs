@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use mvmp_policy::rule::{Classifier, Needs, Packets};
-use mvmp_wire::packet::{Headers, LayerSet, Stack, TunnelPorts, parse, parse_into, walk_on};
+use mvmp_wire::packet::{Headers, LayerSet, Link, Stack, TunnelPorts, parse, parse_into, walk_on};
 
 use super::buffers::{BURST, Buffers};
 use super::item::Item;
@@ -122,6 +122,13 @@ impl Arrivals {
             headers.flow_hash = stack.innermost_hash();
             *wire_length = buffers.note_flow(item.granule, headers.flow_hash);
         }
+    }
+
+    /// Looks at one packet, at its whole stack, and records its innermost flow.
+    pub fn look_at(&mut self, item: Item, link: Link, buffers: &Buffers, ports: &TunnelPorts) {
+        self.items[0] = item;
+        parse_into(buffers.frame(item), link, &mut self.headers[0]);
+        self.look_deeper(buffers, 1, ports);
     }
 
     /// The first `count` packets as a face sees them; `asks` looks at them before they are lent.

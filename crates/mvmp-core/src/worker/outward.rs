@@ -1,8 +1,6 @@
 //! What leaves by a port, for those who receive it (`direction = "out"` and `"inout"`): after the
 //! send policy has chosen the port, before encapsulation, never to the handle that sent it.
 
-use mvmp_wire::packet::parse_into;
-
 use super::buffers::BURST;
 use super::delivery::{Except, deal, prepare};
 use super::face::CELLS;
@@ -37,9 +35,7 @@ impl Worker {
         } = self;
         let (devices, buffers) = (&parts.devices, &mut parts.pools[pool]);
         let mut told = Vec::new();
-        seen.items[0] = item;
-        parse_into(buffers.frame(item), part.link, &mut seen.headers[0]);
-        seen.look_deeper(buffers, 1, &parts.tunnel_ports);
+        seen.look_at(item, part.link, buffers, &parts.tunnel_ports);
         for face in &ports[place].outward {
             let (mut wanted, mut flows) = ([0; CELLS], [0; BURST]);
             let items = seen.seen_outbound(face, part.start, buffers, |packets| {

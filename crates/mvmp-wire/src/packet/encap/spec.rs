@@ -55,6 +55,13 @@ pub enum EncapLayer {
     },
 }
 
+impl EncapLayer {
+    /// Whether it is more than a tag of the packet's own Ethernet header.
+    pub fn is_tunnel(&self) -> bool {
+        !matches!(self, Self::PopVlan | Self::Vlan { .. })
+    }
+}
+
 /// The two ends of a tunnel, of one address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tunnel {

@@ -386,3 +386,13 @@ fn udp_over_ipv6_has_a_checksum_over_headers_and_packet() {
         .add_number(length + 17);
     assert_eq!(sum.add(&packet[40..]).finish(), 0);
 }
+
+#[test]
+fn no_more_tags_come_off_than_a_packet_may_have() {
+    let off = |count| {
+        let layers = vec![EncapLayer::PopVlan; count];
+        Encap::new(&EncapSpec { layers }, None)
+    };
+    assert!(off(8).is_ok());
+    assert_eq!(off(9).err(), Some(EncapError::TooManyPops { most: 8 }));
+}
