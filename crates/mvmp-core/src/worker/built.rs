@@ -115,7 +115,7 @@ impl Worker {
                 let exit = self.exit(&leaving);
                 self.show_outward(&leaving, exit);
                 let departing = self.part_with(0, item.granule);
-                return self.leave(&leaving, exit, departing);
+                self.leave(&leaving, exit, departing);
             }
             Way::Home | Way::Lost(_) => self.parts.pools[0].go_home(item.granule),
         }

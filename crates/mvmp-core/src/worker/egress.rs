@@ -9,12 +9,12 @@ use std::sync::atomic::Ordering;
 use mvmp_wire::packet::Link;
 use mvmp_wire::packet::encap::{Built, ENCAP_BYTES_MAX, NoEncap};
 
-use super::Worker;
 use super::device::Exit;
 use super::item::{Arrival, Item};
 use super::outgoing::{BeforeEncap, Outgoing};
 use super::port::SENT_BYTES_MAX;
 use super::sending::Leaving;
+use super::{Worker, lane_at};
 use crate::counters::DropReason;
 
 /// Bytes of an Ethernet header: no NIC takes less.
@@ -46,34 +46,32 @@ impl Default for Workbench {
 }
 
 impl Worker {
-    /// Sends a buffer out by one port, or by several.
-    pub(super) fn leave(
-        &mut self,
-        leaving: &Leaving,
-        exit: Exit,
-        departing: Departing,
-    ) -> Result<(), DropReason> {
+    /// Sends a buffer out by one port, or by several, and counts each copy that is lost. False: no way is known.
+    pub(super) fn leave(&mut self, leaving: &Leaving, exit: Exit, departing: Departing) -> bool {
         let outgoing = match departing {
             Departing::Last(outgoing) | Departing::Shared(outgoing) => outgoing,
-            Departing::NoBuffer => return Err(DropReason::NoBuffer),
+            Departing::NoBuffer => {
+                self.count_unsent(leaving, exit, DropReason::NoBuffer);
+                return true;
+            }
         };
         match exit {
-            Exit::Port(port) => self.put_out(leaving, port, outgoing),
+            Exit::Port(port) => {
+                if let Err(reason) = self.put_out(leaving, port, outgoing) {
+                    self.count_unsent(leaving, exit, reason);
+                }
+            }
             Exit::Flood { except } => self.flood(leaving, except, outgoing),
             Exit::Unknown => {
                 outgoing.discard();
-                Err(DropReason::NoRoute)
+                self.count_unsent(leaving, exit, DropReason::NoRoute);
+                return false;
             }
         }
+        true
     }
 
-    fn flood(
-        &mut self,
-        leaving: &Leaving,
-        except: u16,
-        outgoing: Outgoing,
-    ) -> Result<(), DropReason> {
-        let mut outcome = Ok(());
+    fn flood(&mut self, leaving: &Leaving, except: u16, outgoing: Outgoing) {
         for at in 0..self.parts.devices[leaving.device].ports().len() {
             let port = self.parts.devices[leaving.device].ports()[at];
             if port == except {
@@ -83,10 +81,30 @@ impl Worker {
                 Some(clone) => self.put_out(leaving, port, clone),
                 None => Err(DropReason::NoBuffer),
             };
-            outcome = outcome.and(sent);
+            if let Err(reason) = sent {
+                self.count_unsent(leaving, Exit::Port(port), reason);
+            }
         }
         outgoing.discard();
-        outcome
+    }
+
+    /// A packet that did not leave: counted at the handle that it was sent over, or, where the worker itself
+    /// sends it on, at the port that it was to leave by.
+    fn count_unsent(&mut self, leaving: &Leaving, exit: Exit, reason: DropReason) {
+        if let Some(lane) = lane_at(&mut self.lanes, leaving.sender) {
+            return lane.counters.out_drops.add(reason, 1);
+        }
+        let ports = self.parts.devices[leaving.device].ports();
+        let port = match exit {
+            Exit::Port(port) => Some(port),
+            // By which of them is not known: the first stands for all.
+            Exit::Flood { .. } | Exit::Unknown => ports.first().copied(),
+        };
+        let place = port.and_then(|port| self.port_at[port as usize]);
+        if let Some(port) = place.and_then(|place| self.ports.get(place)) {
+            port.counters.accepted.add(1);
+            port.counters.tx_drops.add(reason, 1);
+        }
     }
 
     /// Makes a packet ready for a port and gives it there.

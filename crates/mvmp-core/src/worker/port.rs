@@ -60,12 +60,8 @@ pub struct Books {
     pub matched: u64,
     /// It was offered to a handle.
     pub offered: u64,
-    /// It was sent on in the absence of NFs.
+    /// It was sent on in the absence of NFs; what could not leave is in the books of the port out.
     pub bypassed: u64,
-    /// It was to be sent on, and could not be.
-    pub failed: u64,
-    /// Why, for the last of those.
-    pub reason: Option<DropReason>,
     /// Some handle receives from a device of this port.
     pub heard: bool,
     /// Some handle took all of them.
@@ -150,10 +146,6 @@ impl Port {
             return;
         }
         let drops = &self.counters.drops;
-        if let Some(reason) = books.reason {
-            drops.add(reason, u64::from((left & books.failed).count_ones()));
-            left &= !books.failed;
-        }
         // Wanted by a device but by none of its handles' own matches: unmatched too, if it has handles.
         let lonely = if books.heard { 0 } else { left & books.matched };
         drops.add(DropReason::NoNf, u64::from(lonely.count_ones()));

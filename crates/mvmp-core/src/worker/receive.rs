@@ -226,14 +226,9 @@ impl Worker {
                 let departing = self.parts.pools[pool]
                     .leave_shared(leaving.granule)
                     .map_or(Departing::NoBuffer, Departing::Shared);
-                match self.leave(&leaving, exit, departing) {
-                    Ok(()) => books.bypassed |= 1 << n,
-                    Err(reason) => {
-                        books.failed |= 1 << n;
-                        books.reason = Some(reason);
-                    }
-                }
+                self.leave(&leaving, exit, departing);
             }
+            books.bypassed |= wanted;
         }
     }
 

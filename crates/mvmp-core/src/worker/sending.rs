@@ -181,10 +181,7 @@ impl Worker {
             let exit = self.exit(&leaving);
             self.show_outward(&leaving, exit);
             let departing = close_for_sending(&mut self.parts.pools[pool], descriptor);
-            if let Err(reason) = self.leave(&leaving, exit, departing) {
-                no_way += u64::from(reason == DropReason::NoRoute);
-                self.count_out_drop(at, descriptor.arg, reason);
-            }
+            no_way += u64::from(!self.leave(&leaving, exit, departing));
         }
         (refused, no_way)
     }
@@ -206,9 +203,7 @@ impl Worker {
             let leaving = self.leaving(at, pool, descriptor, device);
             let exit = self.exit(&leaving);
             self.show_outward(&leaving, exit);
-            if let Err(reason) = self.leave(&leaving, exit, departing) {
-                self.count_out_drop(at, descriptor.arg, reason);
-            }
+            self.leave(&leaving, exit, departing);
         }
     }
 
@@ -262,7 +257,7 @@ impl Worker {
         let wanted = wanted.saturating_mul(times as u32);
         for at in 0..self.parts.devices[device].ports().len() {
             let port = self.parts.devices[device].ports()[at];
-            room = room.min(self.room_of_port(port));
+            room = room.min(self.room_of_port(device, port));
             let Some(place) = self.port_at[port as usize] else {
                 continue;
             };
@@ -283,13 +278,24 @@ impl Worker {
         room as usize
     }
 
-    fn room_of_port(&self, number: u16) -> usize {
+    fn room_of_port(&self, device: usize, number: u16) -> usize {
         if let Some(place) = self.port_at[number as usize] {
             return self.ports[place].lossless_room();
         }
-        let owner = self.parts.owner_of_port[number as usize];
+        let owner_of = |port: u16| self.parts.owner_of_port[port as usize];
+        let owner = owner_of(number);
         let ring = owner.and_then(|worker| self.parts.hand_over[worker].as_ref());
-        ring.map_or(usize::MAX, |ring| ring.out.slots())
+        let device = &self.parts.devices[device];
+        // What is flooded takes a slot for each port, and those of one worker have one ring.
+        let sharing = match device.fan_out() {
+            1 => 1,
+            _ => device
+                .ports()
+                .iter()
+                .filter(|port| owner_of(**port) == owner)
+                .count(),
+        };
+        ring.map_or(usize::MAX, |ring| ring.out.slots() / sharing.max(1))
     }
 
     /// Shows a packet that leaves to those who receive what leaves by its ports.

@@ -9,7 +9,8 @@ const GROUP_BIT: u64 = 1 << 40;
 
 /// Ports between which packets pass. Over two ports what came by one leaves by the other. Over
 /// more, as in a switch, the destination decides: a station that was heard is behind the port that
-/// it was heard on, any other is asked for on every port but the one that the packet came by.
+/// it was heard on, any other is asked for on every port but the one that the packet came by. What
+/// came by the port that its destination is behind goes nowhere.
 #[derive(Clone, Debug)]
 pub struct Bridge {
     pub(super) ports: Box<[u16]>,
@@ -56,8 +57,9 @@ impl Bridge {
             return Exit::Port(if in_port == one { other } else { one });
         }
         match self.behind(destination()) {
-            // A station does not get back what it sent.
-            Some(port) if port != in_port && self.ports.contains(&port) => Exit::Port(port),
+            // Who is behind the port that it came by has it already (IEEE 802.1Q, 8.6.1).
+            Some(port) if own && port == in_port => Exit::Unknown,
+            Some(port) if self.ports.contains(&port) => Exit::Port(port),
             _ if own => Exit::Flood { except: in_port },
             _ => Exit::Unknown,
         }
@@ -108,6 +110,11 @@ mod tests {
         assert_eq!(bridge.exit(0, || 7), Exit::Flood { except: 0 });
         bridge.learn(7, 2);
         assert_eq!(bridge.exit(0, || 7), Exit::Port(2));
+        assert_eq!(
+            bridge.exit(2, || 7),
+            Exit::Unknown,
+            "it is behind that port"
+        );
         assert_eq!(bridge.exit(9, || 7), Exit::Port(2), "built by an NF");
         assert_eq!(bridge.exit(9, || 8), Exit::Unknown);
         bridge.learn(GROUP_BIT | 1, 1);
