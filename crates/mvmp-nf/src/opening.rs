@@ -65,6 +65,19 @@ fn failed(step: &'static str) -> impl Fn(rustix::io::Errno) -> NfError {
 }
 
 impl Opening {
+    /// The worker that frames of our own go to: the one that serves the ports, and without ports one
+    /// that has a pool which we can read, so that others who can may have them.
+    pub(crate) fn builds_at(&self) -> u8 {
+        let first = self.lanes.first().map_or(0, |lane| lane.worker);
+        if !self.rootless {
+            return first;
+        }
+        let mut known = self.session.pools().map(|pool| pool.worker);
+        known
+            .find(|worker| self.lanes.iter().any(|lane| lane.worker == *worker))
+            .unwrap_or(first)
+    }
+
     /// Maps what an `opened` brings. The caller then says `mapped`.
     pub(crate) fn of(
         session: &Arc<Session>,

@@ -135,6 +135,11 @@ impl Session {
         self.pools.get(number as usize)?.get()
     }
 
+    /// Those that are mapped.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &Pool> {
+        self.pools.iter().filter_map(OnceLock::get)
+    }
+
     /// Maps pools that were announced; two descriptors each, memory and records.
     pub(crate) fn add_pools(
         &self,

@@ -139,7 +139,7 @@ pub(crate) fn send(opening: &Opening, frames: &[&[u8]], in_port: u8) -> Result<u
         });
     }
     let session = &opening.session;
-    let worker = opening.lanes.first().map_or(0, |lane| lane.worker);
+    let worker = opening.builds_at();
     let mut returns = session.returns();
     returns.reclaim_private(&session.links);
     let slots = session

@@ -8,6 +8,7 @@ use mvmp_wire::memory::Mapping;
 use mvmp_wire::packet::Link;
 use mvmp_wire::{Descriptor, Op};
 
+use super::buffers::Buffers;
 use super::egress::Departing;
 use super::item::{Arrival, Refusal};
 use super::lane::NO_SLOT;
@@ -30,7 +31,8 @@ impl Worker {
             }
             let slot = self.slot_of(at, descriptor.arg);
             let way = self.way(at, Op::Forward, descriptor.arg);
-            if self.parts.lossless && self.room_on(at, 0, &way, &run[done..=done]) == 0 {
+            let pool = self.pool_for(at, slot, &way);
+            if self.parts.lossless && self.room_on(at, pool, &way, &run[done..=done]) == 0 {
                 return done;
             }
             if let Some(lane) = lane_at(&mut self.lanes, slot) {
@@ -38,7 +40,7 @@ impl Worker {
             } else {
                 self.count_refused(at, 1);
             }
-            if let Err(reason) = self.take_one_built(at, descriptor, slot, &way, &private) {
+            if let Err(reason) = self.take_one_built(at, descriptor, slot, (&way, pool), &private) {
                 self.count_out_drop(at, descriptor.arg, reason);
             }
         }
@@ -52,12 +54,50 @@ impl Worker {
         slots.get(handle as usize).copied().unwrap_or(NO_SLOT)
     }
 
+    /// The pool that a frame is copied to: that of the ports it leaves by, else one that all who receive it
+    /// have mapped, and its sender, too, if there is such a one: nobody else is to read it.
+    fn pool_for(&mut self, at: usize, sender: u8, way: &Way) -> usize {
+        let Self {
+            parts,
+            ports,
+            port_at,
+            lanes,
+            nfs,
+            ..
+        } = self;
+        let own = lane_at(lanes, sender).map_or(0, |lane| lane.mapped);
+        let mut heard = u64::MAX;
+        match way {
+            Way::Ports(device) => {
+                let first = parts.devices[*device].ports().first();
+                if let Some(place) = first.and_then(|port| port_at[*port as usize]) {
+                    return ports[place].pool;
+                }
+            }
+            Way::Receivers(device) => {
+                for slot in parts.devices[*device].listeners() {
+                    if let Some(lane) = lane_at(lanes, slot)
+                        && lane.nf != nfs[at].nf
+                    {
+                        heard &= lane.mapped;
+                    }
+                }
+            }
+            Way::Home | Way::Lost(_) => {}
+        }
+        let among = |bits: u64| {
+            let is_one = |pool: &Buffers| bits >> pool.id & 1 == 1;
+            parts.pools.iter().position(is_one)
+        };
+        among(heard & own).or_else(|| among(heard)).unwrap_or(0)
+    }
+
     fn take_one_built(
         &mut self,
         at: usize,
         descriptor: &Descriptor,
         sender: u8,
-        way: &Way,
+        (way, pool): (&Way, usize),
         private: &Mapping,
     ) -> Result<(), DropReason> {
         if let Way::Lost(reason) = way {
@@ -78,7 +118,7 @@ impl Worker {
             in_port,
             link: Link::Ethernet,
         };
-        let Some(buffers) = self.parts.pools.first_mut() else {
+        let Some(buffers) = self.parts.pools.get_mut(pool) else {
             return Err(DropReason::NoBuffer);
         };
         let taken = buffers.take_in_with(length, arrival, |room| private.copy_out(from, room));
@@ -93,19 +133,19 @@ impl Worker {
         {
             // Its flow is the innermost one, as that of what came in: a bond and a tunnel ask for it.
             let parts = &self.parts;
-            seen.look_at(item, arrival.link, &parts.pools[0], &parts.tunnel_ports);
+            seen.look_at(item, arrival.link, &parts.pools[pool], &parts.tunnel_ports);
         }
         match way {
             Way::Receivers(device) => {
-                self.deliver_to_receivers(at, 0, &[item], *device, descriptor.arg);
-                let buffers = &mut self.parts.pools[0];
+                self.deliver_to_receivers(at, pool, &[item], *device, descriptor.arg);
+                let buffers = &mut self.parts.pools[pool];
                 if !buffers.ledger.is_lent(item.granule) {
                     buffers.go_home(item.granule);
                 }
             }
             Way::Ports(device) => {
                 let leaving = Leaving {
-                    pool: 0,
+                    pool,
                     granule: item.granule,
                     device: *device,
                     in_port,
@@ -114,10 +154,10 @@ impl Worker {
                 };
                 let exit = self.exit(&leaving);
                 self.show_outward(&leaving, exit);
-                let departing = self.part_with(0, item.granule);
+                let departing = self.part_with(pool, item.granule);
                 self.leave(&leaving, exit, departing);
             }
-            Way::Home | Way::Lost(_) => self.parts.pools[0].go_home(item.granule),
+            Way::Home | Way::Lost(_) => self.parts.pools[pool].go_home(item.granule),
         }
         Ok(())
     }
