@@ -199,3 +199,42 @@ def test_lossless_waits_for_who_watches_another_workers_port(tmp_path: Path) -> 
         stats = stage.finish()
     assert written(tmp_path / "out.pcap") == seen == sent
     assert not any(handle["drops"] or handle["out"]["drops"] for handle in stats["closed_handles"])
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=needs_two_cpus)])
+def test_two_who_receive_what_the_other_sends_do_not_send_for_ever(tmp_path: Path, workers: int) -> None:
+    (sent,) = frames(1)
+    both = {"direction": "inout"}
+    ports, out = (["a", "b"], "b") if workers == 1 else (["b"], "b")
+    config = {
+        "platform": {"workers": CPUS[:workers]},
+        "ports": {
+            "a": lossless(pcap=capture(tmp_path, "a", [sent])),
+            "b": lossless(out=str(tmp_path / "b.pcap")),
+        },
+        "devices": {
+            "in": {"mode": "direct", "ports": ["a"]},
+            **{
+                name: {"mode": "bridge" if workers == 1 else "direct", "ports": ports, "receive": {out: both}}
+                for name in ("one", "two")
+            },
+        },
+        "nfs": {"first": role("in", "one"), "second": role("two")},
+    }
+
+    def first(nf: mvmp.Nf) -> None:
+        source, sink = nf.open("in"), nf.open("one")
+        for burst in nf.bursts(32):
+            sink.tx_burst(burst, in_port="a" if workers == 1 else None, timeout=None)
+            assert burst.handle in (source, sink)
+
+    def second(nf: mvmp.Nf) -> None:
+        handle = nf.open("two")
+        for burst in handle.bursts(32):
+            handle.tx_burst(burst, in_port="a" if workers == 1 else None, timeout=None)
+
+    with Stage(config, tmp_path, {"first": first, "second": second}) as stage:
+        stats = stage.finish()
+    assert written(tmp_path / "b.pcap") == [sent] * 256
+    drops = [handle["out"]["drops"] for handle in stats["closed_handles"]]
+    assert sorted(drops, key=len) == [{}, {}, {"hop_limit": 1}]

@@ -151,6 +151,7 @@ impl Worker {
                     in_port,
                     view: View::default(),
                     sender,
+                    hop: 0,
                 };
                 let exit = self.exit(&leaving);
                 self.show_outward(&leaving, exit);

@@ -136,7 +136,11 @@ impl Worker {
                 }
             }
         }
-        let before = BeforeEncap::of(frame, part.link, &built, record.wire_length, leaving.sender);
+        let before = BeforeEncap::of(
+            (frame, part.link, record.wire_length),
+            &built,
+            (leaving.sender, leaving.hop),
+        );
         part.start += built.skip as u16;
         let length = built.headers + usize::from(part.length());
         let owner = self

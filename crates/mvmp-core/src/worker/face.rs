@@ -161,16 +161,17 @@ impl Arrivals {
         &self.seen[..count]
     }
 
-    /// One packet on its way out, `base` bytes into its buffer's frame, as a face sees it.
+    /// One packet on its way out, `base` bytes into its buffer's frame, as a face sees it; `hop` NFs have handed it on.
     pub fn seen_outbound(
         &mut self,
         face: &Face,
         base: u16,
+        hop: u8,
         buffers: &Buffers,
         asks: impl FnOnce(&Packets<'_>),
     ) -> &[Item] {
         self.see(face, 0, base, buffers);
-        self.seen[0] = self.seen[0].outbound();
+        self.seen[0] = self.seen[0].outbound().passed_on(hop);
         self.ask_seen(buffers, 1, 0, asks);
         &self.seen[..1]
     }

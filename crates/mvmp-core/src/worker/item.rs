@@ -71,7 +71,7 @@ impl Item {
         }
     }
 
-    /// Has passed one device more than the descriptor that it came by says.
+    /// Has been handed on once more than the descriptor that it came by says.
     #[inline(always)]
     pub fn passed_on(self, hop: u8) -> Self {
         let word = Descriptor {

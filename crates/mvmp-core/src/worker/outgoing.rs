@@ -112,6 +112,8 @@ pub struct BeforeEncap {
     pub link: Link,
     /// The slot of the handle that sent it.
     pub sender: u8,
+    /// NFs that had handed it on.
+    pub hop: u8,
     /// Header bytes that stand in front now …
     headers: u16,
     /// … in place of so many of these.
@@ -121,7 +123,11 @@ pub struct BeforeEncap {
 
 impl BeforeEncap {
     /// Of a frame that [`Built`] was built for.
-    pub fn of(frame: &[u8], link: Link, built: &Built, wire_length: u32, sender: u8) -> Self {
+    pub fn of(
+        (frame, link, wire_length): (&[u8], Link, u32),
+        built: &Built,
+        (sender, hop): (u8, u8),
+    ) -> Self {
         let mut skipped = [0; SKIP_BYTES_MAX];
         let replaced = &frame[..built.skip.min(SKIP_BYTES_MAX)];
         skipped[..replaced.len()].copy_from_slice(replaced);
@@ -129,6 +135,7 @@ impl BeforeEncap {
             wire_length,
             link,
             sender,
+            hop,
             headers: built.headers as u16,
             skip: replaced.len() as u8,
             skipped,

@@ -10,16 +10,36 @@ use super::view::Part;
 use super::{Worker, lane_at};
 use crate::counters::DropReason;
 
+/// A packet on its way out.
+pub(super) struct Shown {
+    pub(super) pool: usize,
+    /// What is sent of it, before encapsulation.
+    pub(super) item: Item,
+    /// The same as a part of the buffer's frame.
+    pub(super) part: Part,
+    /// The slot of the handle that sends it.
+    pub(super) sender: u8,
+    /// NFs that have handed it on so far. With 255 it is shown to nobody: two who receive what the other sends
+    /// would send it for ever.
+    pub(super) hop: u8,
+}
+
 impl Worker {
-    /// Offers one packet, of which `part` is sent, to the devices that receive what leaves by a port.
-    pub(super) fn offer_outward(
-        &mut self,
-        place: usize,
-        pool: usize,
-        item: Item,
-        part: Part,
-        sender: u8,
-    ) {
+    /// Offers one packet to the devices that receive what leaves by a port.
+    pub(super) fn offer_outward(&mut self, place: usize, shown: &Shown) {
+        let &Shown {
+            pool,
+            item,
+            part,
+            sender,
+            hop,
+        } = shown;
+        if hop == u8::MAX {
+            if let Some(lane) = lane_at(&mut self.lanes, sender) {
+                lane.counters.out_drops.add(DropReason::HopLimit, 1);
+            }
+            return;
+        }
         let Some(mut seen) = self.departures.take() else {
             return;
         };
@@ -38,7 +58,7 @@ impl Worker {
         seen.look_at(item, part.link, buffers, &parts.tunnel_ports);
         for face in &ports[place].outward {
             let (mut wanted, mut flows) = ([0; CELLS], [0; BURST]);
-            let items = seen.seen_outbound(face, part.start, buffers, |packets| {
+            let items = seen.seen_outbound(face, part.start, hop, buffers, |packets| {
                 face.classify(packets, u64::MAX, &mut wanted);
                 for (&device, &wanted) in face.devices.iter().zip(&wanted) {
                     prepare(
@@ -95,6 +115,7 @@ impl Worker {
             wire_length,
             link,
             sender,
+            hop,
             ..
         } = parcel.before;
         let arrival = Arrival {
@@ -129,7 +150,14 @@ impl Worker {
             end: item.length(),
             link,
         };
-        self.offer_outward(place, pool, item, part, sender);
+        let shown = Shown {
+            pool,
+            item,
+            part,
+            sender,
+            hop,
+        };
+        self.offer_outward(place, &shown);
         let buffers = &mut self.parts.pools[pool];
         if !buffers.ledger.is_lent(item.granule) {
             buffers.go_home(item.granule);

@@ -219,6 +219,7 @@ impl Worker {
                     in_port,
                     view: items[n].view,
                     sender: NO_SLOT,
+                    hop: 0,
                 };
                 let exit = self.exit(&leaving);
                 self.show_outward(&leaving, exit);

@@ -18,6 +18,7 @@ use super::device::{Asked, Exit, Exits, stations};
 use super::egress::{Departing, ETHERNET_BYTES};
 use super::item::Item;
 use super::lane::NO_SLOT;
+use super::outward::Shown;
 use super::returned::Returned;
 use super::returns::TURN;
 use super::view::View;
@@ -36,6 +37,8 @@ pub(super) struct Leaving {
     pub(super) view: View,
     /// The slot of the handle that it is sent over: it does not get it back.
     pub(super) sender: u8,
+    /// NFs that have handed it on so far, as its descriptor says.
+    pub(super) hop: u8,
 }
 
 impl Worker {
@@ -218,6 +221,7 @@ impl Worker {
             in_port: self.in_port(pool, descriptor),
             view: ledger.view(descriptor.slot, descriptor.granule),
             sender: sender.copied().unwrap_or(NO_SLOT),
+            hop: descriptor.hop,
         }
     }
 
@@ -321,8 +325,14 @@ impl Worker {
         };
         let record = self.parts.pools[leaving.pool].record(leaving.granule);
         let part = leaving.view.sent(&record);
-        let item = Item::part(leaving.granule, &record, part);
-        self.offer_outward(place, leaving.pool, item, part, leaving.sender);
+        let shown = Shown {
+            pool: leaving.pool,
+            item: Item::part(leaving.granule, &record, part),
+            part,
+            sender: leaving.sender,
+            hop: leaving.hop,
+        };
+        self.offer_outward(place, &shown);
     }
 }
 
