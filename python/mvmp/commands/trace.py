@@ -20,9 +20,10 @@ def configure(commands: Any) -> None:
     parser = commands.add_parser(
         "trace",
         help="show what becomes of the next packets of a device, step by step",
-        description="Looks at the next packets that come by the ports of DEVICE: their layers, the rule that "
-        "the device has for them, who was handed them, and what those NFs did with them. The traffic goes "
-        "on meanwhile. With -o json, a line for each step.",
+        description="Looks at the next packets that come by the ports of DEVICE, or over it if it has none: "
+        "their layers, the rule that the device has for them, who was handed them, and what those NFs did "
+        "with them (by the number of the packet). The traffic goes on meanwhile. With -o json, a line for "
+        "each step.",
     )
     parser.add_argument("device", metavar="DEVICE", help="a device of the running platform")
     parser.add_argument("-n", "--count", type=count, default=10, metavar="N", help="packets (default: 10)")
@@ -83,14 +84,14 @@ def in_words(step: dict[str, Any]) -> str:
     """One step, a line and what belongs to it below."""
     if step["step"] == "returned":
         over = f" over {step['over']}" if step["over"] else ""
-        return f"  {step['nf']} {step['what']} it{over}"
+        return f"#{step['packet']} {step['nf']} {step['what']} it{over}"
     seconds, rest = divmod(step["timestamp_ns"], 10**9)
     clock = time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{rest // 1000:06d}"
-    lines = [
-        f"{clock} {step['direction']} {step['port']}, {step['length']} bytes: {' / '.join(step['layers'])}"
-    ]
-    asked = "wants it" if step["wanted"] else "does not want it"
-    lines.append(f"  {step['device']} {asked}: {step['rule'] or 'nothing is received here'}")
+    way = f"{step['direction']} {step['port']}" if step["port"] else f"over {step['device']}"
+    lines = [f"#{step['packet']} {clock} {way}, {step['length']} bytes: {' / '.join(step['layers'])}"]
+    if step["port"]:
+        asked = "wants it" if step["wanted"] else "does not want it"
+        lines.append(f"  {step['device']} {asked}: {step['rule'] or 'nothing is received here'}")
     if step["jumped"]:
         lines.append(f"  the first {step['jumped']} bytes are jumped over")
     lines.extend(f"  {handle['nf']}: {handle['outcome']}" for handle in step["handles"])

@@ -280,7 +280,7 @@ impl Control {
                 }
                 self.leave(nf, "it broke the protocol");
             }
-            Event::Traced(step) => self.note_step(*step),
+            Event::Traced(worker, step) => self.note_step(worker, *step),
             Event::PortFault { port, what } => {
                 let entry = &mut self.ports[port as usize];
                 tracing::error!(port = entry.spec.name, what, "a capture file failed");

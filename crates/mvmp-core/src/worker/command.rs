@@ -63,7 +63,7 @@ pub enum Event {
     /// A capture's file cannot be read or written (further).
     PortFault { port: u16, what: String },
     /// A packet of a trace has made a step.
-    Traced(Box<trace::Step>),
+    Traced(usize, Box<trace::Step>),
     /// A port is out of use.
     PortRemoved { port: Option<Box<Port>> },
 }

@@ -25,7 +25,7 @@ pub enum Except {
 
 impl Except {
     #[inline(always)]
-    fn is(self, lane: &Lane) -> bool {
+    pub fn is(self, lane: &Lane) -> bool {
         match self {
             Self::Nobody => false,
             Self::Slot(slot) => lane.slot == slot,
@@ -96,7 +96,8 @@ pub fn deal(
         let Some(lane) = lane_at(lanes, slot).filter(|lane| !except.is(lane)) else {
             return;
         };
-        let wanted = lane.narrowed & of;
+        lane.narrowed &= of;
+        let wanted = lane.narrowed;
         if wanted != 0 {
             dealt.offered |= wanted;
             dealt.whole |=

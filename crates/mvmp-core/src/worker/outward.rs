@@ -83,7 +83,8 @@ impl Worker {
         }
         self.departures = Some(seen);
         for (devices, item, wanted) in told {
-            self.trace_seen((place, pool), &devices, &[item], &wanted, Some(sender));
+            let (port, except) = (Some(self.ports[place].number), Except::Slot(sender));
+            self.trace_seen((port, pool), &devices, &[item], &wanted, except);
         }
     }
 

@@ -189,7 +189,9 @@ impl Worker {
             let devices = &mut cells[..face.devices.len()];
             devices.copy_from_slice(&face.devices);
             let pool = self.ports[at].pool;
-            self.trace_seen((at, pool), devices, &seen[..count], &wanted, None);
+            let port = Some(self.ports[at].number);
+            let items = &seen[..count];
+            self.trace_seen((port, pool), devices, items, &wanted, Except::Nobody);
             if bypassed != 0 {
                 self.bypass(at, devices, &seen[..count], &wanted, books);
             }

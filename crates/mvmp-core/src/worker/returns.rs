@@ -11,6 +11,7 @@ use mvmp_wire::{Descriptor, Op, PRIVATE_POOL};
 use super::buffers::{BURST, prefetch};
 use super::delivery::{Except, deal, prepare};
 use super::device::Exits;
+use super::face::CELLS;
 use super::item::Item;
 use super::lane::{NO_SLOT, REFUSED_MAX, SLOTS_PER_LINE};
 use super::returned::Returned;
@@ -315,24 +316,23 @@ impl Worker {
         let Some(mut seen) = self.departures.take() else {
             return 0;
         };
-        let Self {
-            parts,
-            lanes,
-            to_wake,
-            fragments,
-            flows,
-            deep,
-            nfs,
-            tsc,
-            ..
-        } = self;
-        let (receiving, buffers) = (&parts.devices[device], &mut parts.pools[pool]);
-        let except = Except::Nf(nfs[at].nf);
-        let tunnels = deep.then_some(&parts.tunnel_ports);
-        let asks = |slot| lane_at(lanes, slot).is_some_and(|lane| lane.matcher.is_some());
-        let looks = !receiving.groups.is_empty() || receiving.listeners().any(asks);
+        let except = Except::Nf(self.nfs[at].nf);
         let mut offered = 0;
         for part in items.chunks(BURST) {
+            let Self {
+                parts,
+                lanes,
+                to_wake,
+                fragments,
+                flows,
+                deep,
+                tsc,
+                ..
+            } = self;
+            let (receiving, buffers) = (&parts.devices[device], &mut parts.pools[pool]);
+            let tunnels = deep.then_some(&parts.tunnel_ports);
+            let asks = |slot| lane_at(lanes, slot).is_some_and(|lane| lane.matcher.is_some());
+            let looks = !receiving.groups.is_empty() || receiving.listeners().any(asks);
             let all = u64::MAX >> (64 - part.len());
             if looks {
                 seen.seen_alike(part, buffers, tunnels, |packets| {
@@ -349,6 +349,9 @@ impl Worker {
                 receiving, lanes, to_wake, buffers, part, flows, except, *tsc,
             );
             offered += dealt.offered.count_ones() as usize;
+            if self.tracer.is_some() {
+                self.trace_seen((None, pool), &[device], part, &[all; CELLS], except);
+            }
         }
         self.departures = Some(seen);
         let unheard = (items.len() - offered) as u64;

@@ -6,6 +6,7 @@
 
 use mvmp_wire::Op;
 
+use super::delivery::Except;
 use super::face::CELLS;
 use super::item::Item;
 use super::returned::Returned;
@@ -20,8 +21,10 @@ pub struct Tracer {
     pub device: usize,
     /// Packets that are still to be looked at.
     pub left: u32,
-    /// Buffers of those that NFs may still have.
-    watched: Vec<u32>,
+    /// The number of the next.
+    next: u32,
+    /// Buffers of those that NFs may still have, and their numbers.
+    watched: Vec<(u32, u32)>,
     /// Returns that are still told of: an NF can mirror one packet for ever.
     returns_left: u32,
 }
@@ -43,10 +46,13 @@ pub enum Outcome {
 /// One step of one packet.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// It came by a port, or is about to leave by one.
+    /// It came by a port, is about to leave by one, or goes from one NF to others.
     Seen {
+        /// The worker's number for it.
+        packet: u32,
         device: usize,
-        port: u16,
+        /// None: over a rootless device.
+        port: Option<u16>,
         outbound: bool,
         timestamp_ns: i64,
         wire_length: u32,
@@ -61,8 +67,8 @@ pub enum Step {
     },
     /// An NF gave it back, over one of its handles if it was sent.
     Returned {
+        packet: u32,
         slot: u8,
-        granule: u32,
         op: u8,
         over: u8,
     },
@@ -74,21 +80,22 @@ impl Worker {
         self.tracer = (left != 0).then(|| Tracer {
             device,
             left,
+            next: 1,
             watched: Vec::new(),
             returns_left: left.saturating_mul(RETURNS_PER_PACKET),
         });
     }
 
-    /// Tells of the packets of a burst, in buffers of `pool`, that the traced device was offered
-    /// at a port. `sender`: they are on their way out, sent over that slot, which does not get them.
+    /// Tells of the packets of a burst, in buffers of `pool`, that the traced device was offered: at a
+    /// port, or by another NF. `except`: those who do not get them.
     #[cold]
     pub(super) fn trace_seen(
         &mut self,
-        (at, pool): (usize, usize),
+        (port, pool): (Option<u16>, usize),
         devices: &[usize],
         items: &[Item],
         wanted: &[u64; CELLS],
-        sender: Option<u8>,
+        except: Except,
     ) {
         let Some(mut tracer) = self.tracer.take() else {
             return;
@@ -99,12 +106,15 @@ impl Worker {
                     break;
                 }
                 tracer.left -= 1;
+                let packet = tracer.next;
+                tracer.next += 1;
                 let wanted = wanted[cell] & 1 << n != 0;
-                let step = self.seen((at, pool), tracer.device, *item, n, wanted, sender);
+                let whose = (packet, tracer.device);
+                let step = self.seen((port, pool), whose, (*item, n), wanted, except);
                 if wanted {
-                    tracer.watched.push(item.granule);
+                    tracer.watched.push((item.granule, packet));
                 }
-                self.say(Event::Traced(Box::new(step)));
+                self.say(Event::Traced(self.parts.index, Box::new(step)));
             }
         }
         if tracer.left != 0 || !tracer.watched.is_empty() {
@@ -114,37 +124,36 @@ impl Worker {
 
     fn seen(
         &mut self,
-        (at, pool): (usize, usize),
-        device: usize,
-        item: Item,
-        n: usize,
+        (port, pool): (Option<u16>, usize),
+        (packet, device): (u32, usize),
+        (item, n): (Item, usize),
         wanted: bool,
-        sender: Option<u8>,
+        except: Except,
     ) -> Step {
-        let port = &self.ports[at];
         let buffers = &self.parts.pools[pool];
         let record = buffers.record(item.granule);
         let whole = Item::showing(item.granule, Default::default(), &record);
         let frame = buffers.frame(whole);
         let mut handles = Vec::new();
-        let listeners = self.parts.devices[device].listeners();
-        for slot in listeners.filter(|&slot| Some(slot) != sender) {
+        for slot in self.parts.devices[device].listeners() {
             let holds = buffers.ledger.is_held(slot, item.granule);
-            if let Some(lane) = lane_at(&mut self.lanes, slot) {
+            let lane = lane_at(&mut self.lanes, slot).filter(|lane| !except.is(lane));
+            if let Some(lane) = lane.filter(|_| wanted) {
+                // What is left of its own match and its group's choice.
                 let outcome = match (holds, lane.narrowed & 1 << n != 0) {
                     (true, _) => Outcome::Delivered,
-                    (false, true) if self.parts.devices[device].groups.is_empty() => Outcome::Full,
-                    (false, _) => Outcome::NotIts,
+                    (false, true) => Outcome::Full,
+                    (false, false) => Outcome::NotIts,
                 };
-                if wanted {
-                    handles.push((slot, outcome));
-                }
+                handles.push((slot, outcome));
             }
         }
+        let outbound = matches!(except, Except::Slot(_));
         Step::Seen {
+            packet,
             device,
-            port: port.number,
-            outbound: sender.is_some(),
+            port,
+            outbound,
             timestamp_ns: record.timestamp_ns,
             wire_length: record.wire_length,
             link: record.link as u8,
@@ -152,7 +161,7 @@ impl Worker {
             shown: item.view.shown(&record),
             wanted,
             handles,
-            bypassed: wanted && sender.is_none() && self.parts.devices[device].bypasses(),
+            bypassed: wanted && !outbound && self.parts.devices[device].bypasses(),
         }
     }
 
@@ -167,13 +176,15 @@ impl Worker {
             let descriptor = returned.read();
             let ledger = &self.parts.pools[pool].ledger;
             let open = ledger.holds(descriptor.slot, descriptor.granule, descriptor.token);
+            // The last that lay in this buffer.
             let watched = tracer
                 .watched
                 .iter()
-                .position(|&granule| granule == descriptor.granule);
+                .rposition(|&(granule, _)| granule == descriptor.granule);
             let Some(place) = watched.filter(|_| open) else {
                 continue;
             };
+            let (_, packet) = tracer.watched[place];
             if descriptor.op != Op::Mirror as u8 && !ledger.is_shared(descriptor.granule) {
                 tracer.watched.swap_remove(place);
             }
@@ -181,12 +192,13 @@ impl Worker {
                 continue;
             }
             tracer.returns_left -= 1;
-            self.say(Event::Traced(Box::new(Step::Returned {
+            let step = Step::Returned {
+                packet,
                 slot: descriptor.slot,
-                granule: descriptor.granule,
                 op: descriptor.op,
                 over: descriptor.arg,
-            })));
+            };
+            self.say(Event::Traced(self.parts.index, Box::new(step)));
         }
         if tracer.left != 0 || !tracer.watched.is_empty() {
             self.tracer = Some(tracer);
