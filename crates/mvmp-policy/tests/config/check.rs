@@ -102,7 +102,8 @@ fn looking_at_what_is_sent_where_nobody_sends_is_told() {
     let other = "nfs.n.devices = [\"d:rx\", \"e:tx\"]\ndevices.e = { mode = \"direct\", ports = [\"a\"], receive = {} }";
     let told = of_device(&device, other);
     assert!(
-        told.iter().all(|warning| !warning.contains("direction")),
+        told.iter()
+            .all(|warning| !warning.contains("no role may send")),
         "{told:?}"
     );
 }
@@ -164,6 +165,57 @@ fn circles_wait_for_each_other_where_nothing_may_be_lost() {
             "{told:?}"
         );
     }
+}
+
+/// Warnings of two bridges over the same ports, each with its cells and roles.
+fn of_two(one: &str, other: &str, roles: &str) -> Vec<String> {
+    let text = format!(
+        "ports = {{ a = \"net_null0\", b = \"net_null1\" }}\n[devices.d]\n{BRIDGE}{one}\n[devices.e]\n{BRIDGE}{other}\n[nfs]\n{roles}"
+    );
+    let pool = "share one pool";
+    let told = warnings(&text).into_iter();
+    told.filter(|warning| !warning.contains(pool)).collect()
+}
+
+#[test]
+fn two_devices_that_send_the_same_packets_are_told() {
+    let roles = "n.devices = [\"d\"]\nm.devices = [\"e\"]";
+    let warning = "devices.d: `n` and, over `e`, `m` get the same packets of `a` and may send them by `b`: they can leave more than once";
+    assert_eq!(of_two("", "", roles), [warning]);
+    let tcp = "receive = { a = \"tcp\", b = \"tcp\" }";
+    assert_eq!(of_two(tcp, tcp, roles), [warning]);
+    assert_eq!(of_two(tcp, &tcp.replace("tcp", "udp"), roles), [""; 0]);
+    let watching = "n.devices = [\"d\"]\nm.devices = [\"e:rx\"]";
+    assert_eq!(of_two("", "", watching), [""; 0]);
+    let bypass = "absent = \"bypass\"";
+    assert_eq!(
+        of_two(bypass, bypass, watching),
+        [
+            "devices.d: `n` and, over `e`, the worker (absent = \"bypass\") get the same packets of `a` and may send them by `b`: they can leave more than once"
+        ]
+    );
+}
+
+#[test]
+fn those_who_receive_what_the_other_sends_are_told() {
+    let out = "receive = { a = { match = \"tcp\", direction = \"inout\" }, b = \"tcp\" }";
+    let udp = out.replace("tcp", "udp");
+    let roles = "n.devices = [\"d\"]\nm.devices = [\"e\"]";
+    assert_eq!(
+        of_two(out, &udp, roles),
+        [
+            "nfs.n: `n` and `m` receive what the others send (direction \"out\" or \"inout\") and may send it again: a packet can leave up to 256 times (hop_limit)"
+        ]
+    );
+    let watching = "n.devices = [\"d\"]\nm.devices = [\"e:rx\"]";
+    assert_eq!(of_two(out, &udp, watching), [""; 0]);
+    let one = "n.devices = [\"d\", \"e\"]";
+    assert_eq!(
+        of_two(out, &udp, one),
+        [
+            "nfs.n: it receives by one handle what it sends by another (direction \"out\" or \"inout\") and may send it again: a packet can leave up to 256 times (hop_limit)"
+        ]
+    );
 }
 
 #[test]

@@ -1,19 +1,32 @@
-//! Circles of roles that send to each other over rootless devices: without loss they can wait for
-//! each other for ever.
+//! Circles of roles that hand packets to each other: over rootless devices, where without loss they can wait
+//! for each other for ever; and by receiving what the other sends out of a port, where packets go round.
 
 use super::{Warnings, names};
 use crate::config::Config;
-use crate::config::spec::{Mode, NfSpec};
+use crate::config::spec::{DeviceSpec, Mode, NfSpec};
 
 pub(super) fn check(config: &Config, warnings: &mut Warnings) {
-    if !config.is_lossless() || config.platform.open {
+    if config.platform.open {
         return;
     }
-    let roles = config.nfs.len();
+    if config.is_lossless() {
+        let fed = config.reach();
+        let circles = circles(config.nfs.len(), |from, to| sends_to(config, from, to));
+        for circle in circles.iter().filter(|circle| !fed[circle[0]].is_empty()) {
+            warnings.add("nfs", &config.nfs[circle[0]].name, waiting(config, circle));
+        }
+    }
+    for circle in circles(config.nfs.len(), |from, to| is_shown(config, from, to)) {
+        warnings.add("nfs", &config.nfs[circle[0]].name, round(config, &circle));
+    }
+}
+
+/// Of so many roles those that are in one circle, for each circle, by who hands to whom.
+fn circles(roles: usize, hands: impl Fn(usize, usize) -> bool) -> Vec<Vec<usize>> {
     let mut reaches = vec![vec![false; roles]; roles];
     for (from, row) in reaches.iter_mut().enumerate() {
         for (to, reached) in row.iter_mut().enumerate() {
-            *reached = sends_to(config, from, to);
+            *reached = hands(from, to);
         }
     }
     for over in 0..roles {
@@ -23,20 +36,35 @@ pub(super) fn check(config: &Config, warnings: &mut Warnings) {
             }
         }
     }
-    let fed = config.reach();
     let mut told = vec![false; roles];
+    let mut circles = Vec::new();
     for first in 0..roles {
         let circle: Vec<_> = (0..roles)
             .filter(|&other| reaches[first][other] && reaches[other][first])
             .collect();
-        if told[first] || circle.is_empty() || fed[first].is_empty() {
+        if told[first] || circle.is_empty() {
             continue;
         }
         for &role in &circle {
             told[role] = true;
         }
-        warnings.add("nfs", &config.nfs[first].name, message(config, &circle));
+        circles.push(circle);
     }
+    circles
+}
+
+/// What one sends out of a port the other receives, by another handle.
+fn is_shown(config: &Config, from: usize, to: usize) -> bool {
+    let (sender, receiver) = (&config.nfs[from], &config.nfs[to]);
+    let sends = |device: &&DeviceSpec| sender.right(&device.name).is_some_and(|right| right.tx);
+    let receives =
+        |device: &&DeviceSpec| receiver.right(&device.name).is_some_and(|right| right.rx);
+    config.devices.iter().filter(sends).any(|over| {
+        config.devices.iter().filter(receives).any(|device| {
+            let same_handle = from == to && over.name == device.name && sender.instances == 1;
+            !same_handle && over.ports().any(|port| device.receives_outbound(port))
+        })
+    })
 }
 
 /// Over some rootless device, directly; to itself if it has other instances.
@@ -55,7 +83,7 @@ fn sends_to(config: &Config, from: usize, to: usize) -> bool {
             .any(|device| may(sender, &device.name, true) && may(receiver, &device.name, false))
 }
 
-fn message(config: &Config, circle: &[usize]) -> String {
+fn waiting(config: &Config, circle: &[usize]) -> String {
     let others = circle.iter().map(|&role| &config.nfs[role].name);
     let who = match circle {
         [_] => "its instances send to each other".to_string(),
@@ -63,5 +91,16 @@ fn message(config: &Config, circle: &[usize]) -> String {
     };
     format!(
         "{who} without loss: if the rings of all are full they wait for each other, and `stall_s` later the platform says so"
+    )
+}
+
+fn round(config: &Config, circle: &[usize]) -> String {
+    let others = circle.iter().map(|&role| &config.nfs[role].name);
+    let who = match circle {
+        [_] => "it receives by one handle what it sends by another".to_string(),
+        _ => format!("{} receive what the others send", names(others)),
+    };
+    format!(
+        "{who} (direction \"out\" or \"inout\") and may send it again: a packet can leave up to 256 times (hop_limit)"
     )
 }

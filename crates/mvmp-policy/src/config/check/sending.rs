@@ -5,11 +5,15 @@ use mvmp_wire::packet::encap::EncapLayer;
 
 use super::{Warnings, names};
 use crate::config::Config;
-use crate::config::spec::{Absent, Cell, DeviceSpec, Mode, NfSpec};
+use crate::config::spec::{Absent, Cell, DeviceSpec, Mode, NfSpec, Toward};
 
 pub(super) fn check(config: &Config, warnings: &mut Warnings) {
     let with_ports = |device: &&DeviceSpec| device.mode != Mode::Rootless;
-    for device in config.devices.iter().filter(with_ports) {
+    for (number, device) in config.devices.iter().filter(with_ports).enumerate() {
+        let later = config.devices.iter().filter(with_ports).skip(number + 1);
+        for message in later.filter_map(|other| twice_over(config, device, other)) {
+            warnings.add("devices", &device.name, message);
+        }
         let messages = [
             twice(config, device),
             reflected(device),
@@ -57,6 +61,63 @@ fn twice(config: &Config, device: &DeviceSpec) -> Option<String> {
             names(roles.iter().map(|nf| &nf.name))
         )),
     }
+}
+
+/// Two devices that get the same packets of a port, as far as can be told from their rules, and may both send
+/// them by one port.
+fn twice_over(config: &Config, one: &DeviceSpec, other: &DeviceSpec) -> Option<String> {
+    let (first, second) = (senders(config, one)?, senders(config, other)?);
+    for port in one.ports() {
+        let (Some(rule), Some(same)) = (rule(one, port), rule(other, port)) else {
+            continue;
+        };
+        let overlap = rule == same || [&rule, &same].into_iter().any(|rule| rule == "all");
+        let mut exits = exits(one, port).into_iter();
+        if let Some(exit) = exits
+            .find(|exit| exits_by(other, port, exit))
+            .filter(|_| overlap)
+        {
+            return Some(format!(
+                "{first} and, over `{}`, {second} get the same packets of `{port}` and may send them by `{exit}`: they can leave more than once",
+                other.name
+            ));
+        }
+    }
+    None
+}
+
+/// Who sends on what comes by a device: roles, or the worker; `None`: nobody.
+fn senders(config: &Config, device: &DeviceSpec) -> Option<String> {
+    let both = |nf: &&NfSpec| {
+        nf.right(&device.name)
+            .is_some_and(|right| right.rx && right.tx)
+    };
+    let roles: Vec<_> = config.nfs.iter().filter(both).map(|nf| &nf.name).collect();
+    match (roles.is_empty(), device.absent) {
+        (false, _) => Some(names(roles)),
+        (true, Absent::Bypass) => Some("the worker (absent = \"bypass\")".into()),
+        (true, Absent::Drop) => None,
+    }
+}
+
+/// What of the packets that come by a port a device receives.
+fn rule(device: &DeviceSpec, port: &str) -> Option<String> {
+    let receive = device.receive(port)?;
+    (receive.direction != Toward::Out).then(|| receive.rule.to_string())
+}
+
+/// By which ports what came by `port` leaves.
+fn exits<'a>(device: &'a DeviceSpec, port: &'a str) -> Vec<&'a str> {
+    match device.mode {
+        Mode::Direct => vec![port],
+        Mode::Bond => device.ports().collect(),
+        Mode::Bridge => device.ports().filter(|other| *other != port).collect(),
+        Mode::Rootless => Vec::new(),
+    }
+}
+
+fn exits_by(device: &DeviceSpec, port: &str, exit: &str) -> bool {
+    exits(device, port).contains(&exit)
 }
 
 /// Without an NF, what comes in goes out where it came from.
