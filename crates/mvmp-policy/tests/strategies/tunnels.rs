@@ -8,6 +8,15 @@ use proptest::sample::select;
 /// Ids of all kinds of tunnels: few, so that rules and packets meet.
 pub const IDS: [u32; 4] = [0, 7, 42, 1_023];
 
+/// Destinations, some of which begin as a control word, IPv4 or IPv6 does.
+const MACS: [[u8; 6]; 5] = [
+    [2, 0, 0, 0, 0, 1],
+    [0, 0, 0x5e, 0, 1, 1],
+    [0x4c, 0xed, 0xfb, 0, 0, 1],
+    [0x46, 0, 0, 0, 0, 1],
+    [0x60, 0, 0, 0, 0, 1],
+];
+
 /// Random choices for one wrapping; each way takes what it needs.
 #[derive(Clone, Debug)]
 struct Wrap {
@@ -94,7 +103,8 @@ impl Wrap {
     }
 
     fn ethernet(&self, ether_type: u16, inner: &[u8]) -> Vec<u8> {
-        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+        let mut frame = MACS[usize::from(self.flags) % MACS.len()].to_vec();
+        frame.extend([2, 0, 0, 0, 0, 2]);
         frame.extend(ether_type.to_be_bytes());
         frame.extend(inner);
         // Padding of the outermost frame, or a trailer.
@@ -102,8 +112,13 @@ impl Wrap {
         frame
     }
 
+    /// A pseudowire has a control word, one with bits that are to be ignored, or none.
     fn mpls(&self, inner: &[u8], link: Link) -> Vec<u8> {
-        let control: &[u8] = if link == Link::Ethernet { &[0; 4] } else { &[] };
+        let control: &[u8] = match (link, self.bits & 0x18) {
+            (Link::Ethernet, 0) => &[0; 4],
+            (Link::Ethernet, 8) => &[2, 0, 0, 9],
+            _ => &[],
+        };
         let label = |bottom: u32| (self.id << 12 | bottom << 8 | 64).to_be_bytes();
         let first = if self.bits & 4 == 0 {
             label(0).to_vec()

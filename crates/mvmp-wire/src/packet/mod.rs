@@ -15,6 +15,8 @@ mod layer_set;
 mod nest;
 mod network;
 mod parse;
+#[cfg(test)]
+mod pseudowire_tests;
 mod stack;
 #[cfg(test)]
 mod stack_properties;

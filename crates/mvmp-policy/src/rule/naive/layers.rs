@@ -150,12 +150,56 @@ impl Walk<'_> {
         if !self.named(LayerWord::Mpls, at, end, Some(label)) {
             return;
         }
-        let first = self.bytes(at + 4, end, 1).map(|byte| byte[0] >> 4);
-        match first {
-            _ if !bottom => self.mpls(at + 4, end),
-            Some(0) => self.ethernet(at + 8, end),
-            _ => self.ip_of_any_version(at + 4, end),
+        let behind = at + 4;
+        let nibble = self.bytes(behind, end, 1).map(|byte| byte[0] >> 4);
+        let zeros = self.bytes(behind, end, 2) == Some(&[0, 0]);
+        if !bottom {
+            self.mpls(behind, end);
+        } else if self.frames(behind, end) && !self.is_ip_to_the_end(behind, end) {
+            self.ethernet(behind, end);
+        } else if nibble == Some(0) && (zeros || self.frames(behind + 4, end)) {
+            self.ethernet(behind + 4, end);
+        } else {
+            self.ip_of_any_version(behind, end);
         }
+    }
+
+    /// An Ethernet header, behind its first two tags at the most, names what really begins behind it.
+    fn frames(&self, at: usize, end: usize) -> bool {
+        let tagged = |at| {
+            self.bytes(at, end, 2)
+                .is_some_and(|bytes| [0x8100, 0x88a8, 0x9100].contains(&word(bytes, 0)))
+        };
+        let mut at = at + 12;
+        for _ in 0..2 {
+            at += if tagged(at) { 4 } else { 0 };
+        }
+        let Some(bytes) = self.bytes(at, end, 4) else {
+            return false;
+        };
+        match word(bytes, 0) {
+            0x0800 => bytes[2] >> 4 == 4,
+            0x86dd => bytes[2] >> 4 == 6,
+            0x0806 => word(bytes, 2) == 1,
+            0x8864 => word(bytes, 2) == 0x1100,
+            0x8847 | 0x8848 => true,
+            _ => false,
+        }
+    }
+
+    /// IP whose own length leaves nothing over but a check sequence or the padding of a short frame.
+    fn is_ip_to_the_end(&self, at: usize, end: usize) -> bool {
+        let Some(header) = self.bytes(at, end, 6) else {
+            return false;
+        };
+        let least = 4 * usize::from(header[0] & 15);
+        let length = match header[0] >> 4 {
+            4 if least >= 20 => usize::from(word(header, 2)),
+            6 => 40 + usize::from(word(header, 4)),
+            _ => return false,
+        };
+        let sound = header[0] >> 4 == 6 || length >= least;
+        sound && at + length <= end && (end <= at + length + 4 || end <= 64)
     }
 
     fn ip_of_any_version(&mut self, at: usize, end: usize) {

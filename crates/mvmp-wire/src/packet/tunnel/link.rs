@@ -1,19 +1,19 @@
-//! Ethernet, 802.1Q/ad tags, MPLS (RFC 3032, RFC 4385) and PPPoE sessions (RFC 2516).
+//! Ethernet, 802.1Q/ad tags and PPPoE sessions (RFC 2516).
 
 use super::super::network::{ETHER_IPV4, ETHER_IPV6};
 use super::super::parse::{ETHER_ARP, ETHERNET_BYTES, TAG_BYTES, is_tag};
 use super::super::{LayerKind, Link};
 use super::{Header, Next, TRUNCATED, WHOLE, Walker};
 
-const ETHER_MPLS: u16 = 0x8847;
-const ETHER_MPLS_UPSTREAM: u16 = 0x8848;
-const ETHER_PPPOE_SESSION: u16 = 0x8864;
+pub(super) const ETHER_MPLS: u16 = 0x8847;
+pub(super) const ETHER_MPLS_UPSTREAM: u16 = 0x8848;
+pub(super) const ETHER_PPPOE_SESSION: u16 = 0x8864;
 /// Transparent Ethernet bridging: an Ethernet frame within GRE or GENEVE.
 pub(super) const ETHER_BRIDGED: u16 = 0x6558;
 
-const LABEL_BYTES: usize = 4;
-const CONTROL_WORD_BYTES: usize = 4;
 const PPPOE_BYTES: usize = 6;
+/// Version, type and code of a session's data.
+pub(super) const PPPOE_SESSION_DATA: [u8; 2] = [0x11, 0];
 const PPP_IPV4: u16 = 0x0021;
 const PPP_IPV6: u16 = 0x0057;
 
@@ -65,32 +65,13 @@ impl Walker<'_> {
         }
     }
 
-    /// One label. Behind the last one a first nibble of 4 or 6 means IP; 0 means the control word
-    /// of a pseudowire, which carries Ethernet. Without a control word Ethernet cannot be told
-    /// from anything else, and is left alone.
-    pub(super) fn mpls(&mut self, offset: usize) -> Next {
-        let Some(entry) = self.at::<LABEL_BYTES>(offset) else {
-            return TRUNCATED;
-        };
-        let entry = u32::from_be_bytes(*entry);
-        let behind = offset + LABEL_BYTES;
-        let next = if entry >> 8 & 1 == 0 {
-            Next::new(Header::Mpls, 0, behind)
-        } else if self.at::<1>(behind).is_some_and(|first| first[0] >> 4 == 0) {
-            Next::start(Link::Ethernet, behind + CONTROL_WORD_BYTES)
-        } else {
-            self.ip_by_nibble(behind)
-        };
-        self.note_id(LayerKind::Mpls, offset, entry >> 12, next)
-    }
-
     fn pppoe(&mut self, offset: usize) -> Next {
         let Some(header) = self.at::<{ PPPOE_BYTES + 2 }>(offset) else {
             return TRUNCATED;
         };
         let [version, code, session @ .., l0, l1, p0, p1] = *header;
         let length = usize::from(u16::from_be_bytes([l0, l1]));
-        if version != 0x11 || code != 0 || length < 2 {
+        if [version, code] != PPPOE_SESSION_DATA || length < 2 {
             return TRUNCATED;
         }
         self.ends_by(offset + PPPOE_BYTES + length);

@@ -6,7 +6,7 @@
 //! in one go. *Header by header* for what is between and for all
 //! else: small steps, each of which reads one header, notes it in the [`Stack`] and says what comes
 //! [`Next`]. Nesting costs no recursion, and the depth is bounded by the stack alone. The steps
-//! live by what they read: [`link`] (Ethernet, tags, MPLS, PPPoE), [`ip`] (IP and transport),
+//! live by what they read: [`link`] (Ethernet, tags, PPPoE), [`mpls`], [`ip`] (IP and transport),
 //! [`gre`] and [`udp`] (tunnels). Property tests hold the first two against the third.
 //!
 //! Invariants: no step reads at or beyond [`Walker::end`], which only shrinks and never exceeds
@@ -18,6 +18,7 @@ mod gre;
 mod ip;
 mod level;
 mod link;
+mod mpls;
 mod straight;
 mod udp;
 
