@@ -179,6 +179,24 @@ def test_an_nf_sees_the_packet_as_delivered_and_the_frame_around_it(tmp_path: Pa
     assert [record.frame for record in records(out)] == [tunnelled, plain]
 
 
+def test_a_number_of_32_ones_is_told_from_none(tmp_path: Path) -> None:
+    inner = IP(src="10.0.0.1", dst="10.0.0.2") / UDP(dport=99) / b"inside"
+    keys = {"key_present": 1, "key": 0xFFFFFFFF}, {}
+    frames = [bytes(Ether(src=A, dst=B) / IP() / GRE(proto=0x800, **key) / inner) for key in keys]
+    seen: list[int | None] = []
+
+    def body(nf: mvmp.Nf) -> None:
+        handle = nf.open("wire")
+        for burst in handle.bursts(32):
+            for packet in burst:
+                assert packet.outer is not None
+                seen.extend(number for name, _, number in packet.outer.layers if name == "gre")
+            handle.tx_burst(burst, timeout=None)
+
+    through(tmp_path, frames, ETHERNET, {}, {"decap": ["gre"]}, body)
+    assert seen == [0xFFFFFFFF, None]
+
+
 def test_the_frame_around_a_packet_goes_with_it(tmp_path: Path) -> None:
     frame = bytes(Ether(src=A, dst=B) / Dot1Q(vlan=7) / IP() / UDP() / b"x")
 

@@ -7,9 +7,7 @@ use std::path::Path;
 use mvmp_policy::Config;
 use mvmp_policy::config::{CAPTURE_FRAME_BYTES_DEFAULT, DeviceSpec, Receive, Toward};
 use mvmp_policy::rule::{Matcher, Packets};
-use mvmp_wire::packet::{
-    LayerSet, Link, NO_ID, Stack, StackLayer, TunnelPorts, View, parse, walk_stack,
-};
+use mvmp_wire::packet::{LayerSet, Link, Stack, StackLayer, TunnelPorts, View, parse, walk_stack};
 
 use crate::capture::{CaptureError, CaptureReader, FrameMeta};
 
@@ -218,9 +216,9 @@ impl Tally {
 
 fn layer_text(layer: &StackLayer) -> String {
     let kind = format!("{:?}", layer.kind).to_lowercase();
-    match layer.id {
-        NO_ID => kind,
-        id => format!("{kind} {id}"),
+    match layer.id() {
+        None => kind,
+        Some(id) => format!("{kind} {id}"),
     }
 }
 

@@ -39,9 +39,7 @@ pub use burst::{Burst, View, Which};
 pub use error::NfError;
 pub use handle::{Handle, OpenOptions};
 pub use mvmp_wire::message::PortFacts;
-pub use mvmp_wire::packet::{
-    Headers, LayerKind, LayerSet, Link, NO_ID, Stack, StackLayer, Stop, parse,
-};
+pub use mvmp_wire::packet::{Headers, LayerKind, LayerSet, Link, Stack, StackLayer, Stop, parse};
 pub use mvmp_wire::{Descriptor, Record};
 pub use nf::{ConnectOptions, Nf};
 pub use readable::Readable;

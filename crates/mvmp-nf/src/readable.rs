@@ -95,7 +95,8 @@ impl<'a> Readable<'a> {
             .layers()
             .iter()
             .find(tag)
-            .map_or(-1, |layer| layer.id as i32))
+            .and_then(StackLayer::id)
+            .map_or(-1, |id| id as i32))
     }
 
     /// The network of the outermost VXLAN or GENEVE header of packet `index` as received, jumped
@@ -111,7 +112,8 @@ impl<'a> Readable<'a> {
             .layers()
             .iter()
             .find(network)
-            .map_or(-1, |layer| layer.id.into()))
+            .and_then(StackLayer::id)
+            .map_or(-1, i64::from))
     }
 
     /// All layers of packet `index` as received. The platform's `tunnel_ports` say what is a tunnel.

@@ -26,6 +26,8 @@ fn headers_of_the_stack_are_asked_with_and_without_their_ids() {
     reads("vxlan vni 42 or 43", "vxlan 42 or vxlan 43");
     reads("vxlan {1, 2-9}", "vxlan 1 or vxlan 2-9");
     reads("gre key 0xff and gre", "gre 255 and gre");
+    reads("gre key 0xffffffff", "gre 4294967295");
+    reads("gtp teid 0-4294967295", "gtp 0-4294967295");
     reads("gtp teid 7 or pppoe session 8", "gtp 7 or pppoe 8");
     reads(
         "mpls label 16-31 and nvgre vsid 1",
@@ -249,6 +251,34 @@ fn a_header_is_found_within_a_tunnel_and_addresses_are_not() {
             wire_length: false
         }
     );
+}
+
+#[test]
+fn an_id_of_32_ones_is_one_and_no_id_is_none() {
+    let inner = frame(17, &[0; 8]).split_off(14);
+    let gre = |header: &[u8]| frame(47, &[header, &inner].concat());
+    let without = gre(&[0, 0, 8, 0]);
+    let ones = gre(&[0x20, 0, 8, 0, 0xff, 0xff, 0xff, 0xff]);
+    let mut teid = vec![0x30, 255, 0, inner.len() as u8, 0xff, 0xff, 0xff, 0xff];
+    teid.extend(&inner);
+    let mut udp = vec![0, 99, 8, 0x68, 0, 8 + teid.len() as u8, 0, 0];
+    udp.extend(&teid);
+    let gtp = frame(17, &udp);
+    for (rule, of_none, of_ones, of_gtp) in [
+        ("gre", true, true, false),
+        ("gre key 0-4294967295", false, true, false),
+        ("gre key 4294967295", false, true, false),
+        ("gre key 0-4294967294", false, false, false),
+        ("gre key 0", false, false, false),
+        ("gtp", false, false, true),
+        ("gtp teid 0-4294967295", false, false, true),
+        ("gtp teid 0xffffffff", false, false, true),
+        ("gtp teid 0-4294967294", false, false, false),
+    ] {
+        for (frame, expected) in [(&without, of_none), (&ones, of_ones), (&gtp, of_gtp)] {
+            assert_eq!(matches(rule, frame), expected, "{rule}");
+        }
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mvmp_nf::{Headers, LayerKind, Link, NO_ID};
+use mvmp_nf::{Headers, LayerKind, Link};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -69,11 +69,10 @@ impl OuterPacket {
         let burst = self.lending.held(self.index as usize)?;
         let readable = burst.readable().map_err(from_nf)?;
         let stack = readable.stack(self.index as usize).map_err(from_nf)?;
-        let id = |id: u32| (id != NO_ID).then_some(id);
         Ok(stack
             .layers()
             .iter()
-            .map(|layer| (layer_name(layer.kind), layer.offset, id(layer.id)))
+            .map(|layer| (layer_name(layer.kind), layer.offset, layer.id()))
             .collect())
     }
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use mvmp_wire::Op;
-use mvmp_wire::packet::{LayerKind, Link, NO_ID, Stack, Stop, walk_stack};
+use mvmp_wire::packet::{LayerKind, Link, Stack, Stop, walk_stack};
 use serde_json::{Value, json};
 
 use super::state::Control;
@@ -193,9 +193,9 @@ impl Control {
         let mut layers: Vec<String> = stack
             .layers()
             .iter()
-            .map(|layer| match layer.id {
-                NO_ID => word(layer.kind),
-                id => format!("{} {id}", word(layer.kind)),
+            .map(|layer| match layer.id() {
+                None => word(layer.kind),
+                Some(id) => format!("{} {id}", word(layer.kind)),
             })
             .collect();
         match stack.stop() {

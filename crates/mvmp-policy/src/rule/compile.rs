@@ -145,10 +145,7 @@ fn primitive(primitive: &Primitive) -> Node {
         }),
         Primitive::EtherProto(ether_type) => Node::Test(Test::EtherType(ether_type)),
         Primitive::EtherHost { direction, mac } => Node::Test(Test::Mac { direction, mac }),
-        Primitive::Layer { word, ids } => {
-            let (low, high) = ids.unwrap_or((0, u32::MAX));
-            Node::Test(Test::Layer { word, low, high })
-        }
+        Primitive::Layer { word, ids } => Node::Test(Test::Layer { word, ids }),
         Primitive::Host {
             family,
             direction,

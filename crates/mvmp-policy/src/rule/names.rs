@@ -270,18 +270,16 @@ const fn bare(noun: &'static str, max: u32) -> Table {
 
 /// The word that may stand before a layer's id, and what its ids are; `None`: it has none.
 pub(super) const fn ids_of(word: LayerWord) -> Option<(&'static str, Table)> {
-    // One below what `NO_ID` of a stack means.
-    const MAX: u32 = u32::MAX - 1;
     Some(match word {
         LayerWord::Vlan => ("id", bare("VLAN id", 4_095)),
         LayerWord::Mpls => ("label", bare("MPLS label", (1 << 20) - 1)),
         LayerWord::Pppoe => ("session", bare("PPPoE session", 65_535)),
-        LayerWord::Gre => ("key", bare("GRE key", MAX)),
+        LayerWord::Gre => ("key", bare("GRE key", u32::MAX)),
         LayerWord::Nvgre => ("vsid", bare("NVGRE subnet id", (1 << 24) - 1)),
         LayerWord::Erspan => ("session", bare("ERSPAN session", 1_023)),
         LayerWord::Vxlan => ("vni", bare("VXLAN network id", (1 << 24) - 1)),
         LayerWord::Geneve => ("vni", bare("GENEVE network id", (1 << 24) - 1)),
-        LayerWord::Gtp => ("teid", bare("GTP endpoint id", MAX)),
+        LayerWord::Gtp => ("teid", bare("GTP endpoint id", u32::MAX)),
         LayerWord::Ipip => return None,
     })
 }

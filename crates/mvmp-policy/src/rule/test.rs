@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mvmp_wire::packet::{Headers, Link, NONE_OFFSET};
 
 use super::ast::{Direction, LayerWord};
-use super::layers;
+use super::layers::{self, Ids};
 use super::packets::{Needs, Packets};
 use super::pcap::Filter;
 
@@ -50,11 +50,9 @@ pub(super) enum Test {
         low: u32,
         high: u32,
     },
-    /// Ids from `low` to `high`; to `u32::MAX`: without an id, too.
     Layer {
         word: LayerWord,
-        low: u32,
-        high: u32,
+        ids: Ids,
     },
     Mac {
         direction: Direction,
@@ -161,9 +159,9 @@ impl Test {
                     address.is_some_and(|address| (low..=high).contains(&address))
                 })
             }
-            Self::Layer { word, low, high } => each(live, headers, |i, _| {
-                layers::has(packets, i, word, low, high)
-            }),
+            Self::Layer { word, ids } => {
+                each(live, headers, |i, _| layers::has(packets, i, word, ids))
+            }
             Self::Mac { direction, mac } => sided(direction, live, headers, |i, h, side| {
                 mac_of(h, frames[i], side) == Some(mac)
             }),

@@ -260,9 +260,15 @@ pub fn primitive() -> impl Strategy<Value = Primitive> {
         select(tunnels::IDS.to_vec()),
         select(tunnels::IDS.to_vec()),
     )
-        .prop_map(|(word, any, a, b)| Primitive::Layer {
-            word,
-            ids: (!any && word != LayerWord::Ipip).then_some((a.min(b), a.max(b))),
+        .prop_map(|(word, any, a, b)| {
+            let is_long = matches!(word, LayerWord::Gre | LayerWord::Gtp);
+            let (a, b) = if is_long {
+                (a, b)
+            } else {
+                (a.min(1_023), b.min(1_023))
+            };
+            let ids = (!any && word != LayerWord::Ipip).then_some((a.min(b), a.max(b)));
+            Primitive::Layer { word, ids }
         });
     let range = (address(), address(), direction()).prop_flat_map(|(a, b, direction)| {
         let (low, high) = match (a, b) {

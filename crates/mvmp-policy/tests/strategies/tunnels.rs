@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// Ids of all kinds of tunnels: few, so that rules and packets meet.
-pub const IDS: [u32; 4] = [0, 7, 42, 1_023];
+pub const IDS: [u32; 5] = [0, 7, 42, 1_023, u32::MAX];
 
 /// Destinations, some of which begin as a control word, IPv4 or IPv6 does.
 const MACS: [[u8; 6]; 5] = [

@@ -32,7 +32,7 @@ mod usual;
 pub use fragment::FragmentOf;
 pub use layer_set::LayerSet;
 pub use parse::{parse, parse_into};
-pub use stack::{DEPTH_MAX, NO_ID, Stack, StackLayer, Stop, View};
+pub use stack::{DEPTH_MAX, Stack, StackLayer, Stop, View};
 pub use tunnel::{walk_on, walk_stack};
 pub use tunnel_ports::TunnelPorts;
 

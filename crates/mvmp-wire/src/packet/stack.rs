@@ -23,18 +23,39 @@ use super::{Headers, LayerKind, LayerSet, Link};
 /// Layers that a stack can hold; a frame with more is [`Stop::TooDeep`].
 pub const DEPTH_MAX: usize = 24;
 
-/// The id of a layer that has none.
-pub const NO_ID: u32 = u32::MAX;
-
 /// One layer of a [`Stack`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StackLayer {
     /// What it is.
     pub kind: LayerKind,
+    /// Any number can be an id, so that there is one is said apart.
+    has_id: bool,
     /// Where its header begins, in bytes from the first byte of the frame (VLAN: its TCI).
     pub offset: u16,
-    /// VLAN id, MPLS label, PPPoE session, GRE key, NVGRE VSID, ERSPAN session, VNI or TEID; [`NO_ID`] where there is none.
-    pub id: u32,
+    /// 0 where there is none.
+    id: u32,
+}
+
+impl StackLayer {
+    #[inline(always)]
+    pub(super) const fn new(kind: LayerKind, offset: u16, id: Option<u32>) -> Self {
+        let (has_id, id) = match id {
+            Some(id) => (true, id),
+            None => (false, 0),
+        };
+        Self {
+            kind,
+            has_id,
+            offset,
+            id,
+        }
+    }
+
+    /// VLAN id, MPLS label, PPPoE session, GRE key, NVGRE VSID, ERSPAN session, VNI or TEID, where there is one.
+    #[inline(always)]
+    pub const fn id(&self) -> Option<u32> {
+        if self.has_id { Some(self.id) } else { None }
+    }
 }
 
 /// Why a walk ended where it did.
@@ -140,7 +161,7 @@ impl Default for Stack {
         Self {
             head: Head::of(Link::Ethernet, 0),
             ends: [0; DEPTH_MAX],
-            layers: [NOTHING; DEPTH_MAX],
+            layers: [StackLayer::new(LayerKind::None, 0, None); DEPTH_MAX],
         }
     }
 }
@@ -319,7 +340,13 @@ impl Stack {
     /// 65,536. False, and nothing is noted, if there are too many.
     #[inline(always)]
     #[must_use]
-    pub(super) fn push(&mut self, kind: LayerKind, offset: usize, id: u32, end: usize) -> bool {
+    pub(super) fn push(
+        &mut self,
+        kind: LayerKind,
+        offset: usize,
+        id: Option<u32>,
+        end: usize,
+    ) -> bool {
         let number = usize::from(self.head.count);
         if number >= DEPTH_MAX {
             return false;
@@ -336,7 +363,7 @@ impl Stack {
         if self.behind() == LayerSet::IPIP {
             self.found(LayerSet::IPIP);
         }
-        self.push(kind, offset, NO_ID, end)
+        self.push(kind, offset, None, end)
     }
 
     /// Notes the layers of a usual flow that begins at `at`; `ends` is where Ethernet's frame and
@@ -381,9 +408,9 @@ impl Stack {
         for (layer, number) in headers.layers().zip(first..) {
             let (kind, offset) = (layer.kind(), at + usize::from(layer.offset()));
             let (id, end) = match kind {
-                LayerKind::Ethernet => (NO_ID, end),
+                LayerKind::Ethernet => (None, end),
                 LayerKind::Vlan => (vlan_id(packet, offset), end),
-                _ => (NO_ID, packet.len()),
+                _ => (None, packet.len()),
             };
             self.set(number, kind, offset, id, end);
             self.found(names_of(kind));
@@ -392,12 +419,8 @@ impl Stack {
     }
 
     #[inline(always)]
-    fn set(&mut self, number: usize, kind: LayerKind, offset: usize, id: u32, end: usize) {
-        self.layers[number] = StackLayer {
-            kind,
-            offset: offset as u16,
-            id,
-        };
+    fn set(&mut self, number: usize, kind: LayerKind, offset: usize, id: Option<u32>, end: usize) {
+        self.layers[number] = StackLayer::new(kind, offset as u16, id);
         self.ends[number] = end as u16;
         self.head.count = (number + 1) as u8;
         self.head.kinds[kind as usize / 16] |= 1 << (kind as u32 % 16);
@@ -430,18 +453,12 @@ impl Stack {
     }
 }
 
-const NOTHING: StackLayer = StackLayer {
-    kind: LayerKind::None,
-    offset: 0,
-    id: NO_ID,
-};
-
 fn first_of<const N: usize, T>(all: &mut [T], from: usize) -> Option<&mut [T; N]> {
     all.get_mut(from..)?.first_chunk_mut()
 }
 
-fn vlan_id(packet: &[u8], offset: usize) -> u32 {
-    at::<2>(packet, offset).map_or(NO_ID, |tci| u32::from(u16::from_be_bytes(*tci) & 0x0fff))
+fn vlan_id(packet: &[u8], offset: usize) -> Option<u32> {
+    at::<2>(packet, offset).map(|tci| u32::from(u16::from_be_bytes(*tci) & 0x0fff))
 }
 
 /// Bit k: a view can begin with a layer of kind k.

@@ -21,12 +21,7 @@ fn kinds(stack: &Stack) -> Vec<K> {
 }
 
 fn ids(stack: &Stack) -> Vec<u32> {
-    stack
-        .layers()
-        .iter()
-        .map(|layer| layer.id)
-        .filter(|id| *id != NO_ID)
-        .collect()
+    stack.layers().iter().filter_map(StackLayer::id).collect()
 }
 
 /// The user's packet: IPv4 with UDP of four bytes.
@@ -230,6 +225,16 @@ fn each_tunnel_is_walked_to_the_users_packet_and_jumped_by_its_own_word() {
             }
         }
         assert_eq!(stack.view(others).of(&frame.bytes).len(), length, "{word}");
+    }
+}
+
+#[test]
+fn an_id_of_32_ones_is_an_id() {
+    let key = user().gre(0x2000, 0x0800, &[u32::MAX]).ipv4(47);
+    let teid = [0x30, 255, 0, 32, 0xff, 0xff, 0xff, 0xff];
+    let teid = user().within(&teid).udp(2152).ipv4(17);
+    for nest in [key, teid] {
+        assert_eq!(ids(&walk(&nest.ethernet(0x0800).bytes)), [u32::MAX]);
     }
 }
 

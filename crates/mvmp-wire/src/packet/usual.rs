@@ -1,7 +1,7 @@
 //! The usual level of a stack: Ethernet, IP without anything between, TCP or UDP. Its layers are
 //! the same each time, but for where they begin, so they are noted by a copy.
 
-use super::stack::{NO_ID, StackLayer};
+use super::stack::StackLayer;
 use super::tunnel_ports::{TunnelPorts, UdpTunnel};
 use super::{Headers, Layer, LayerKind};
 
@@ -55,9 +55,9 @@ impl Usual {
         let l4 = L3 + ip_bytes;
         Self {
             layers: [
-                layer(LayerKind::Ethernet, 0),
-                layer(ip, L3),
-                layer(upper, l4),
+                StackLayer::new(LayerKind::Ethernet, 0, None),
+                StackLayer::new(ip, L3 as u16, None),
+                StackLayer::new(upper, l4 as u16, None),
             ],
             kinds: 1 << LayerKind::Ethernet as u16 | 1 << ip as u16 | 1 << upper as u16,
             udp: match upper {
@@ -78,14 +78,6 @@ pub(super) static IPV4_UDP: Usual = Usual::new(LayerKind::Ipv4, IPV4_BYTES, Laye
 static IPV4_TCP: Usual = Usual::new(LayerKind::Ipv4, IPV4_BYTES, LayerKind::Tcp);
 static IPV6_UDP: Usual = Usual::new(LayerKind::Ipv6, IPV6_BYTES, LayerKind::Udp);
 static IPV6_TCP: Usual = Usual::new(LayerKind::Ipv6, IPV6_BYTES, LayerKind::Tcp);
-
-const fn layer(kind: LayerKind, offset: usize) -> StackLayer {
-    StackLayer {
-        kind,
-        offset: offset as u16,
-        id: NO_ID,
-    }
-}
 
 /// Four layers in one word, to be compared at once.
 #[inline(always)]

@@ -6,7 +6,7 @@
 //! OWN:     source IPv4 (32) | destination IPv4 (32), of ARP where it is ARP      Class::V4
 //!          an IPv6 address, half of it; OWN_LOW is the other                     Class::V6
 //!          a MAC address                                                         Class::Mac
-//!          kind and id of a layer                                                Class::Layer
+//!          kind of a layer, whether it has an id (1), id (32)                    Class::Layer
 //! ```
 //!
 //! What a packet lacks, protocol or ports, is −1 in its headers: here all ones, one bit wider than any that it may have.
@@ -146,7 +146,7 @@ impl Keys {
                     .stacks
                     .get(i)
                     .and_then(|stack| stack.layers().get(deep))
-                    .map(|layer| [layer_word(layer.kind, layer.id), 0]),
+                    .map(|layer| [layer_word(layer.kind, layer.id()), 0]),
             };
             if let Some([own, low]) = own {
                 keys.words[FIELDS][keys.count] = *fields;
@@ -170,8 +170,9 @@ fn fields(headers: &Headers) -> u64 {
         | u64::from(headers.ip_version) & VERSION_MASK
 }
 
-pub(super) fn layer_word(kind: LayerKind, id: u32) -> u64 {
-    (kind as u64) << 32 | u64::from(id)
+/// The bit between says that there is an id.
+pub(super) fn layer_word(kind: LayerKind, id: Option<u32>) -> u64 {
+    (kind as u64) << 33 | id.map_or(0, |id| 1 << 32 | u64::from(id))
 }
 
 pub(super) fn mac_word(mac: [u8; 6]) -> u64 {

@@ -105,10 +105,12 @@ fn of_test(test: &Test, node: &Node) -> Vec<Conjunction> {
             let key = Masked::word(key::OWN, key::mac_word(mac), u64::MAX >> 16);
             Conjunction::of(Place::Mac(side), key, Node::Test(asked))
         }),
-        Test::Layer { word, low, high }
-            if low == high && !matches!(word, LayerWord::Gre | LayerWord::Ipip) =>
-        {
-            let key = Masked::word(key::OWN, key::layer_word(kind_of(word), low), u64::MAX);
+        Test::Layer {
+            word,
+            ids: Some((low, high)),
+        } if low == high && !matches!(word, LayerWord::Gre | LayerWord::Ipip) => {
+            let own = key::layer_word(kind_of(word), Some(low));
+            let key = Masked::word(key::OWN, own, u64::MAX);
             vec![Conjunction::of(Place::Layer, key, node.clone())]
         }
         _ => vec![Conjunction::left(node)],

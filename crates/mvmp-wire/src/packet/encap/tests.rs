@@ -179,7 +179,7 @@ proptest! {
             return Ok(());
         }
         let (tagged, _) = put_on(&on, &frame, link).expect("Ethernet takes tags");
-        let ids: Vec<_> = stack_of(&tagged, link).layers().iter().filter(|layer| layer.id != super::super::NO_ID).map(|layer| layer.id as u16).collect();
+        let ids: Vec<_> = stack_of(&tagged, link).layers().iter().filter_map(|layer| layer.id()).map(|id| id as u16).collect();
         let expected: Vec<_> = list.iter().rev().map(|layer| match layer { EncapLayer::Vlan { id, .. } => *id, _ => 0 }).collect();
         prop_assert_eq!(ids, expected);
         let off = EncapSpec { layers: vec![EncapLayer::PopVlan; list.len() + 1] };

@@ -4,7 +4,6 @@
 //! comes with source routes (RFC 1701).
 
 use super::super::parse::ETHERNET_BYTES;
-use super::super::stack::NO_ID;
 use super::super::{LayerKind, Link};
 use super::link::ETHER_BRIDGED;
 use super::{Header, Next, TOO_DEEP, TRUNCATED, WHOLE, Walker};
@@ -47,8 +46,8 @@ impl Walker<'_> {
             _ => None,
         };
         let (kind, id) = match key {
-            Some(key) if proto == ETHER_BRIDGED => (LayerKind::Nvgre, key >> 8),
-            key => (LayerKind::Gre, key.unwrap_or(NO_ID)),
+            Some(key) if proto == ETHER_BRIDGED => (LayerKind::Nvgre, Some(key >> 8)),
+            key => (LayerKind::Gre, key),
         };
         if !self.layer(kind, offset, id) {
             return TOO_DEEP;

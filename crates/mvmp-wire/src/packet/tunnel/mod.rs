@@ -23,7 +23,7 @@ mod straight;
 mod udp;
 
 use super::parse::parse;
-use super::stack::{NO_ID, Stack, Stop};
+use super::stack::{Stack, Stop};
 use super::tunnel_ports::{TunnelPorts, UdpTunnel};
 use super::usual::{IPV4_UDP, Usual};
 use super::{Headers, LayerKind, Link};
@@ -322,7 +322,7 @@ impl Walker<'_> {
 
     #[inline(always)]
     #[must_use]
-    fn layer(&mut self, kind: LayerKind, offset: usize, id: u32) -> bool {
+    fn layer(&mut self, kind: LayerKind, offset: usize, id: Option<u32>) -> bool {
         self.stack.push(kind, offset, id, self.end)
     }
 
@@ -335,12 +335,12 @@ impl Walker<'_> {
     /// Notes a layer without an id, and goes on if there is room for it.
     #[inline(always)]
     fn note(&mut self, kind: LayerKind, offset: usize, next: Next) -> Next {
-        self.note_id(kind, offset, NO_ID, next)
+        next.behind(self.layer(kind, offset, None))
     }
 
     #[inline(always)]
     fn note_id(&mut self, kind: LayerKind, offset: usize, id: u32, next: Next) -> Next {
-        next.behind(self.layer(kind, offset, id))
+        next.behind(self.layer(kind, offset, Some(id)))
     }
 }
 

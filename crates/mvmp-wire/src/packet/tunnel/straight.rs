@@ -71,7 +71,7 @@ pub(super) fn in_vxlan(
     let payload = usize::from(inner.payload_offset) + usize::from(inner.payload_length);
     stack.begin(Link::Ethernet, frame.len());
     let mut noted = stack.push_usual(&IPV4_UDP, 0, (frame.len(), ip_end))
-        && stack.push(LayerKind::Vxlan, VXLAN, vni, end);
+        && stack.push(LayerKind::Vxlan, VXLAN, Some(vni), end);
     stack.begin_level();
     noted &= stack.push_usual(usual, WITHIN, (end, WITHIN + payload));
     stack.note_hash(inner.flow_hash);

@@ -64,7 +64,7 @@ fn vxlan(packet: &[u8], offset: usize, stack: &mut Stack) -> Next {
     }
     let vni = u32::from_be_bytes([0, header[4], header[5], header[6]]);
     let next = Next::start(Link::Ethernet, offset + VXLAN_BYTES);
-    next.behind(stack.push(LayerKind::Vxlan, offset, vni, packet.len()))
+    next.behind(stack.push(LayerKind::Vxlan, offset, Some(vni), packet.len()))
 }
 
 #[inline(always)]
@@ -84,7 +84,7 @@ fn geneve(packet: &[u8], offset: usize, stack: &mut Stack) -> Next {
         super::link::ETHER_BRIDGED => Next::start(Link::Ethernet, behind),
         proto => Next::new(Header::EtherType, proto, behind),
     };
-    next.behind(stack.push(LayerKind::Geneve, offset, vni, packet.len()))
+    next.behind(stack.push(LayerKind::Geneve, offset, Some(vni), packet.len()))
 }
 
 #[inline(always)]
@@ -104,7 +104,7 @@ fn gtpu(packet: &[u8], offset: usize, stack: &mut Stack) -> Place {
     };
     let next = Next::ip_by_nibble(packet, behind);
     let teid = u32::from_be_bytes([t0, t1, t2, t3]);
-    let noted = stack.push(LayerKind::Gtpu, offset, teid, end);
+    let noted = stack.push(LayerKind::Gtpu, offset, Some(teid), end);
     Place::new(next.behind(noted), end)
 }
 
