@@ -120,7 +120,7 @@ class Nf:
                 `may_define` of the role names. It lives as long as it is open.
             rx: Whether to receive; None: what the table grants.
             tx: Whether to send; None: what the table grants.
-            match: A rule that narrows what is received.
+            match: A rule that narrows what is received; no `pcap:` filter, since libpcap may look names up.
             ring: Rx ring slots, a power of two; None: the platform's default.
 
         Raises:
@@ -335,7 +335,11 @@ class Burst:
         """What a loop does with its last burst: releases all but kept and viewed packets."""
 
     def match(self, policy: Policy) -> npt.NDArray[np.bool_]:
-        """Which packets match. Shape (n,), bool."""
+        """Which packets match, as `nf.open(match=…)` would say. Shape (n,), bool.
+
+        What a rule asks of the frame as received (`vlan 7`, `outer(…)`, `length`, `pcap:`) is asked of
+        `packet.outer` where layers were jumped over; the platform's `tunnel_ports` say what is a tunnel.
+        """
 
     def headers(self, n: int, at: Literal["start", "l3", "payload"] = "start") -> npt.NDArray[np.uint8]:
         """`n` bytes of each packet from a place on: a copy, zero-filled. Shape (len, n), uint8."""
@@ -632,10 +636,10 @@ class Policy:
         strip: str | Sequence[str] | None = None,
     ) -> Self: ...
     def matches(self, frame: Buffer) -> bool:
-        """Whether an Ethernet frame matches."""
+        """Whether an Ethernet frame matches; tunnels are those of the usual UDP ports."""
 
     def match_many(self, frames: Sequence[Buffer]) -> npt.NDArray[np.bool_]:
-        """Which of these Ethernet frames match. Shape (n,), bool."""
+        """Which of these Ethernet frames match, as `matches` says. Shape (n,), bool."""
 
     def explain(self) -> str:
         """What the rule says and costs, in plain words, with notes on what surprises people."""

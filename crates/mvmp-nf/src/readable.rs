@@ -3,7 +3,7 @@
 use std::ops::{ControlFlow, Range};
 
 use mvmp_wire::descriptor::ARG_OUTBOUND;
-use mvmp_wire::packet::{LayerKind, Link, Stack, StackLayer, parse, walk_stack};
+use mvmp_wire::packet::{LayerKind, Link, Stack, StackLayer, TunnelPorts, parse, walk_stack};
 use mvmp_wire::record::FLAG_OUTBOUND;
 use mvmp_wire::{Descriptor, Record};
 
@@ -116,15 +116,21 @@ impl<'a> Readable<'a> {
             .map_or(-1, i64::from))
     }
 
+    /// UDP destination ports that mean a tunnel on the platform that the packets came from; `None`
+    /// for a burst that was never filled.
+    pub fn tunnel_ports(&self) -> Option<&'a TunnelPorts> {
+        self.session.map(|session| &session.tunnel_ports)
+    }
+
     /// All layers of packet `index` as received. The platform's `tunnel_ports` say what is a tunnel.
     ///
     /// # Errors
     /// As [`Self::frame`].
     pub fn stack(&self, index: usize) -> Result<Stack, NfError> {
         let (frame, link) = self.received(index)?;
-        let session = self.session.ok_or_else(nowhere)?;
+        let ports = self.tunnel_ports().ok_or_else(nowhere)?;
         let mut stack = Stack::default();
-        walk_stack(frame, link, &session.tunnel_ports, &mut stack);
+        walk_stack(frame, link, ports, &mut stack);
         Ok(stack)
     }
 

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mvmp_nf::Which;
-use mvmp_wire::packet::Link;
 use numpy::{IntoPyArray, PyArray1, PyArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -14,7 +13,7 @@ use crate::errors::from_nf;
 use crate::lending::Lending;
 use crate::nf_handle::NfHandle;
 use crate::packet::Packet;
-use crate::policy::{CHUNK, Policy};
+use crate::policy::{Asked, CHUNK, Policy};
 use crate::select::{Named, Selection, subscript};
 
 type Cache = [Option<Py<PyAny>>; Column::COUNT];
@@ -200,7 +199,7 @@ impl Burst {
         self.release()
     }
 
-    /// Which packets match a policy.
+    /// Which packets match a policy, as `nf.open(match=…)` would say.
     #[pyo3(name = "match")]
     fn matches<'py>(
         &self,
@@ -210,11 +209,21 @@ impl Burst {
         let policy = policy.get();
         let mut mask = Vec::with_capacity(self.len());
         self.rows(|rows| {
-            rows.each_chunk(CHUNK, |packets| {
-                let frames: Vec<&[u8]> = packets.iter().map(|&(frame, _)| frame).collect();
-                let links: Vec<Link> = packets.iter().map(|&(_, link)| link).collect();
-                let bits = policy.mask(&frames, &links);
+            let Some(ports) = rows.burst.tunnel_ports() else {
+                return Ok(());
+            };
+            let mut ask = |packets: &[Asked<'_>]| {
+                let bits = policy.mask(packets, ports);
                 mask.extend((0..packets.len()).map(|bit| bits >> bit & 1 == 1));
+            };
+            if policy.asks_of_received() {
+                return rows.each_received(CHUNK, ask);
+            }
+            rows.each_chunk(CHUNK, |packets| {
+                let whole = packets
+                    .iter()
+                    .map(|&(frame, link)| Asked::whole(frame, link));
+                ask(&whole.collect::<Vec<_>>());
             })
         })?;
         Ok(mask.into_pyarray(py))

@@ -11,6 +11,7 @@ use numpy::{Element, IntoPyArray, PyArray2, PyArrayMethods, PyUntypedArrayMethod
 use pyo3::prelude::*;
 
 use crate::errors::from_nf;
+use crate::policy::Asked;
 
 /// So many packets are looked at together; the same number is prefetched meanwhile.
 const TOGETHER: usize = 16;
@@ -88,6 +89,24 @@ impl Rows<'_> {
             let which = self.which(chunk(start));
             self.burst.packets(&which, &mut packets).map_err(from_nf)?;
             see(&packets);
+        }
+        Ok(())
+    }
+
+    /// Calls `see` with up to `most` rows at a time, as they were delivered and as they were received.
+    pub fn each_received(&self, most: usize, mut see: impl FnMut(&[Asked<'_>])) -> PyResult<()> {
+        let asked = |row: usize| {
+            let index = self.at(row);
+            Ok(Asked {
+                delivered: self.burst.packet(index)?,
+                received: self.burst.received(index)?,
+                wire_length: self.burst.record(index)?.wire_length,
+            })
+        };
+        for start in (0..self.len()).step_by(most) {
+            let rows = start..(start + most).min(self.len());
+            let packets: Result<Vec<_>, NfError> = rows.map(asked).collect();
+            see(&packets.map_err(from_nf)?);
         }
         Ok(())
     }

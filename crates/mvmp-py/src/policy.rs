@@ -1,8 +1,8 @@
 //! `mvmp.Policy`: a rule with what is jumped over, without a platform.
 
-use mvmp_policy::rule::Explanation;
+use mvmp_policy::rule::{Explanation, Needs};
 use mvmp_policy::{Matcher, Packets, Rule};
-use mvmp_wire::packet::{Headers, LayerSet, Link, Stack, TunnelPorts, View, parse, walk_stack};
+use mvmp_wire::packet::{Headers, LayerSet, Link, Stack, TunnelPorts, parse, walk_stack};
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyDict, PyString};
@@ -13,6 +13,28 @@ use crate::errors::{Place, from_rule, policy_error};
 /// Packets that a matcher looks at in one go.
 pub const CHUNK: usize = 64;
 
+/// A packet that a policy is asked about.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// As it was delivered, and what its first byte is.
+    pub delivered: (&'a [u8], Link),
+    /// The frame that it was received in, likewise.
+    pub received: (&'a [u8], Link),
+    /// Bytes of that on the wire.
+    pub wire_length: u32,
+}
+
+impl<'a> Asked<'a> {
+    /// A frame of which nothing was jumped over.
+    pub fn whole(frame: &'a [u8], link: Link) -> Self {
+        Self {
+            delivered: (frame, link),
+            received: (frame, link),
+            wire_length: frame.len().try_into().unwrap_or(u32::MAX),
+        }
+    }
+}
+
 /// A rule of the policy language.
 #[pyclass(frozen, module = "mvmp")]
 pub struct Policy {
@@ -20,46 +42,60 @@ pub struct Policy {
     matcher: Matcher,
     /// What `decap` and `strip` name: for a rule they are the same.
     jump: LayerSet,
+    /// What is a tunnel where no platform says it.
     ports: TunnelPorts,
 }
 
 impl Policy {
-    /// Which of these frames match: bit `i` is frame `i`, of at most [`CHUNK`].
-    pub fn mask(&self, frames: &[&[u8]], links: &[Link]) -> u64 {
-        let received = frames.iter().zip(links);
-        let outer: Vec<Headers> = received
-            .clone()
-            .map(|(frame, link)| parse(frame, *link))
-            .collect();
-        if self.jump.is_empty() && !self.matcher.needs().stack {
-            return self.matcher.match_burst(&outer, frames);
+    /// Whether the answer depends on more than the packet as delivered.
+    pub fn asks_of_received(&self) -> bool {
+        self.matcher.needs() != Needs::default()
+    }
+
+    /// Which of these packets match: bit `i` is packet `i`, of at most [`CHUNK`]. `ports` say what is a tunnel.
+    pub fn mask(&self, packets: &[Asked<'_>], ports: &TunnelPorts) -> u64 {
+        let seen = packets.iter().map(|packet| self.seen(packet, ports));
+        let (frames, headers) = parsed(seen);
+        if !self.asks_of_received() {
+            return self.matcher.match_burst(&headers, &frames);
         }
-        let walked = received.map(|(frame, link)| {
+        let received = packets.iter().map(|packet| packet.received);
+        let walked = received.clone().map(|(frame, link)| {
             let mut stack = Stack::default();
-            walk_stack(frame, *link, &self.ports, &mut stack);
+            walk_stack(frame, link, ports, &mut stack);
             stack
         });
         let stacks: Vec<Stack> = walked.collect();
-        let views: Vec<View> = stacks.iter().map(|stack| stack.view(self.jump)).collect();
-        let delivered: Vec<&[u8]> = views
-            .iter()
-            .zip(frames)
-            .map(|(view, frame)| view.of(frame))
-            .collect();
-        let parsed = views
-            .iter()
-            .zip(&delivered)
-            .map(|(view, frame)| parse(frame, view.link));
-        let headers: Vec<Headers> = parsed.collect();
+        let (outer_frames, outer) = parsed(received);
+        let wire_lengths: Vec<u32> = packets.iter().map(|packet| packet.wire_length).collect();
         self.matcher.match_packets(&Packets {
             headers: &headers,
-            frames: &delivered,
+            frames: &frames,
             outer: &outer,
-            outer_frames: frames,
+            outer_frames: &outer_frames,
             stacks: &stacks,
-            wire_lengths: &[],
+            wire_lengths: &wire_lengths,
         })
     }
+
+    /// What is left of a packet as delivered when this policy's own layers are jumped over.
+    fn seen<'a>(&self, packet: &Asked<'a>, ports: &TunnelPorts) -> (&'a [u8], Link) {
+        let (frame, link) = packet.delivered;
+        if self.jump.is_empty() {
+            return packet.delivered;
+        }
+        let mut stack = Stack::default();
+        walk_stack(frame, link, ports, &mut stack);
+        let view = stack.view(self.jump);
+        (view.of(frame), view.link)
+    }
+}
+
+/// Frames, and their headers.
+fn parsed<'a>(frames: impl Iterator<Item = (&'a [u8], Link)>) -> (Vec<&'a [u8]>, Vec<Headers>) {
+    frames
+        .map(|(frame, link)| (frame, parse(frame, link)))
+        .unzip()
 }
 
 /// The layers that `decap=` or `strip=` names: a word or several.
@@ -116,17 +152,21 @@ impl Policy {
         })
     }
 
-    /// Whether an Ethernet frame matches.
+    /// Whether an Ethernet frame matches; tunnels are those of the usual UDP ports.
     fn matches(&self, frame: Bytes) -> bool {
-        self.mask(&[frame.as_slice()], &[Link::Ethernet]) == 1
+        let frame = Asked::whole(frame.as_slice(), Link::Ethernet);
+        self.mask(&[frame], &self.ports) == 1
     }
 
-    /// Which of these Ethernet frames match.
+    /// Which of these Ethernet frames match, likewise.
     fn match_many<'py>(&self, py: Python<'py>, frames: Vec<Bytes>) -> Bound<'py, PyArray1<bool>> {
-        let frames: Vec<&[u8]> = frames.iter().map(Bytes::as_slice).collect();
+        let frames = frames.iter().map(Bytes::as_slice);
+        let frames: Vec<Asked<'_>> = frames
+            .map(|frame| Asked::whole(frame, Link::Ethernet))
+            .collect();
         let mut mask = Vec::with_capacity(frames.len());
         for chunk in frames.chunks(CHUNK) {
-            let bits = self.mask(chunk, &[Link::Ethernet; CHUNK][..chunk.len()]);
+            let bits = self.mask(chunk, &self.ports);
             mask.extend((0..chunk.len()).map(|bit| bits >> bit & 1 == 1));
         }
         mask.into_pyarray(py)
