@@ -54,6 +54,7 @@ STATS: dict[str, Any] = {
             "present": True,
             "started": True,
             "waits_for": [],
+            "faults": ["in.pcap is cut short"],
         }
     },
     "devices": {"bridge0": {"mode": "bridge", "ports": ["in"]}},
@@ -214,6 +215,7 @@ def test_status_shows_ports_handles_and_drops(capsys: pytest.CaptureFixture[str]
         "ring_full 2",
         "ids/0",
         "4711",
+        "in.pcap is cut short",
     ):
         assert expected in shown
     assert "reclaims" not in shown, "a table without rows is not shown"

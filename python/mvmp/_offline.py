@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from mvmp._mvmp import NfHandle
 
 _DEVICE = "offline"
+_EXPECTED = ("unmatched", "no_nf")  # drops: what `match` leaves out, what comes when nobody looks any more
 
 
 @contextmanager
@@ -48,6 +51,11 @@ def offline(
         ConfigError: The file is not there or no capture, or layers are not known.
         PolicyError: ``match`` is wrong.
         TimeoutError: What was sent could not be written in time.
+        Error: At the end: the capture is cut short or damaged, and what could be read was delivered; or what
+            was sent could not be written.
+
+    Warns:
+        RuntimeWarning: At the end: packets were skipped, or not written; it names the reasons.
     """
     if not hasattr(_mvmp, "Platform"):
         raise _mvmp.ConfigError("this wheel has no platform in it; install the full mvmp package")
@@ -75,3 +83,15 @@ def offline(
                 ended = handle.ended
             if ended:
                 platform.wait_drained(timeout=drain_timeout)
+                _look_back(os.fspath(pcap), platform.stats()["ports"]["file"])
+
+
+def _look_back(pcap: str, port: dict[str, Any]) -> None:
+    """Raises or warns if not all of a capture was delivered, or not all of what was sent is written."""
+    if port["faults"]:
+        raise _mvmp.Error("; ".join(port["faults"]))
+    drops = Counter(port["drops"]) + Counter(port["tx"]["drops"])
+    lost = [f"{name} {count:,}" for name, count in drops.items() if name not in _EXPECTED]
+    if lost:
+        # Of the caller's `with`: this function, the generator, and its context manager are ours.
+        warnings.warn(f"{pcap}: drops: {', '.join(lost)}", RuntimeWarning, stacklevel=4)

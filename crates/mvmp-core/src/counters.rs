@@ -57,6 +57,8 @@ reasons! {
     NoNf = "no_nf",
     /// Port in: the frame is longer than a data room.
     TooLong = "too_long",
+    /// Port in: of a link type that is not supported. Port out: the pcap file is of another one.
+    LinkType = "link_type",
     /// No free buffer in the pool.
     NoBuffer = "no_buffer",
     /// Handle in: its rx ring was full.
@@ -87,7 +89,7 @@ reasons! {
     PortGone = "port_gone",
     /// Port out: the ring to the worker that owns the port was full.
     HandOverFull = "hand_over_full",
-    /// Port out: the file could not be written; the log says why.
+    /// Port out: the file could not be written; the port's `faults` say why.
     WriteFailed = "write_failed",
 }
 

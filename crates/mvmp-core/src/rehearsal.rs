@@ -70,7 +70,7 @@ pub struct Rehearsed<'a> {
     pub number: u64,
     /// Times and lengths.
     pub meta: FrameMeta,
-    /// A verdict for each cell of the port. None for a packet that is too long.
+    /// A verdict for each cell of the port. None for a packet that is too long or not supported.
     pub verdicts: Vec<Verdict<'a>>,
 }
 
@@ -85,6 +85,8 @@ pub struct Report {
     pub unmatched: u64,
     /// Those that are longer than the port's `max_frame`: the drop `too_long`.
     pub too_long: u64,
+    /// Those of a link type that is not supported: the drop `link_type`.
+    pub link_type: u64,
     /// One for each device with a cell for this port that is not empty, in the order of the file.
     pub devices: Vec<Tally>,
 }
@@ -117,6 +119,7 @@ pub fn rehearse(
         packets: 0,
         unmatched: 0,
         too_long: 0,
+        link_type: 0,
         devices: config.devices.iter().filter_map(tally).collect(),
     };
     let ports = &config.platform.tunnel_ports;
@@ -132,7 +135,9 @@ pub fn rehearse(
         meta.length = frame.len() as u32;
         report.packets += 1;
         let mut verdicts = Vec::new();
-        if meta.is_too_long() {
+        if meta.unsupported {
+            report.link_type += 1;
+        } else if meta.is_too_long() {
             report.too_long += 1;
         } else {
             walk_stack(&frame, meta.link, &ports, &mut stack);

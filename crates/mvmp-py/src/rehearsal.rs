@@ -53,6 +53,7 @@ fn packet_tree(packet: &Rehearsed<'_>) -> Value {
         "timestamp_ns": packet.meta.timestamp_ns,
         "wire_length": packet.meta.wire_length,
         "too_long": packet.meta.is_too_long(),
+        "unsupported": packet.meta.unsupported,
         "devices": packet.verdicts.iter().map(verdict).collect::<Vec<_>>(),
     })
 }
@@ -73,6 +74,7 @@ fn report_tree(report: &Report, packets: Vec<Value>) -> Value {
         "packets": report.packets,
         "unmatched": report.unmatched,
         "too_long": report.too_long,
+        "link_type": report.link_type,
         "devices": devices.collect::<Vec<_>>(),
         "told": packets,
     })

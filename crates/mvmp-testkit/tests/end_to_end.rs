@@ -258,7 +258,7 @@ fn a_full_disk_is_a_named_drop_and_the_stream_still_ends() {
     let out = &stage.settle()["ports"]["out"];
     assert_eq!(number(&out["tx"]["drops"]["write_failed"]), count);
     assert!(
-        out["notes"][0].as_str().unwrap().contains("/dev/full"),
+        out["faults"][0].as_str().unwrap().contains("/dev/full"),
         "{out}"
     );
 }

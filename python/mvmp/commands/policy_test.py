@@ -74,6 +74,8 @@ def packet_lines(packet: dict[str, Any]) -> list[str]:
     head = f"packet {packet['packet']}, {packet['wire_length']} bytes"
     if packet["too_long"]:
         return [f"{head}: longer than the port's max_frame"]
+    if packet["unsupported"]:
+        return [f"{head}: of a link type that is not supported"]
     lines = [head]
     for verdict in packet["devices"]:
         if verdict["direction"] == "out":
@@ -110,4 +112,6 @@ def headline(report: dict[str, Any]) -> str:
     text = f"{report['packets']:,} packets, {report['unmatched']:,} that no device wants"
     if report["too_long"]:
         text += f", {report['too_long']:,} too long"
+    if report["link_type"]:
+        text += f", {report['link_type']:,} of a link type that is not supported"
     return text

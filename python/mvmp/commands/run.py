@@ -8,10 +8,11 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mvmp.commands.output import CommandError
+from mvmp.commands.output import CommandError, drops_text
 from mvmp.commands.parser import Parser
 from mvmp.commands.platform_socket import add_socket_option
 
@@ -132,7 +133,12 @@ def run_on_capture(script: Path, arguments: list[str], configuration: dict[str, 
             stats = platform.stats()
     port = stats["ports"]["capture"]
     out, seconds = port["tx"]["transmitted"], stats["platform"]["uptime_s"]
-    print(f"mvmp: {port['received']:,} packets in, {out:,} out, {seconds:.1f} s", file=sys.stderr)
+    lost = drops_text(Counter(port["drops"]) + Counter(port["tx"]["drops"]))
+    drops = f", drops: {lost}" if lost else ""
+    print(f"mvmp: {port['received']:,} packets in, {out:,} out{drops}, {seconds:.1f} s", file=sys.stderr)
+    for fault in port["faults"]:
+        print(f"mvmp: error: {fault}", file=sys.stderr)
+        code = 1
     return code
 
 

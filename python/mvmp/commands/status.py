@@ -92,6 +92,7 @@ def tables(stats: dict[str, Any]) -> list[Table]:
     return [
         ports_table(stats),
         waiting_table(stats),
+        faults_table(stats),
         handles_table("handles", stats["handles"]),
         handles_table("closed handles", stats.get("closed_handles", [])),
         nfs_table(stats),
@@ -137,6 +138,12 @@ def waiting_table(stats: dict[str, Any]) -> Table:
     return Table(
         "waiting", ("port", "for"), [[name, ", ".join(awaited)] for name, awaited in waiting.items()]
     )
+
+
+def faults_table(stats: dict[str, Any]) -> Table:
+    """One row for each file that could not be read to its end, or written."""
+    faults = [[name, fault] for name, port in stats["ports"].items() for fault in port["faults"]]
+    return Table("faults", ("port", "what"), faults)
 
 
 def handles_table(title: str, handles: list[dict[str, Any]]) -> Table:

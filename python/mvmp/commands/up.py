@@ -125,6 +125,8 @@ def run(args: argparse.Namespace) -> int:
         announce(platform, args)
         code = wait(platform, signals, until_drained=args.until_drained)
         stats: dict[str, Any] | None = platform.stats()
+    if args.until_drained and stats and print_faults(stats):
+        code = 1
     if args.output == "json":
         print_json({"event": "stopped", "stats": stats}, lines=True)
     else:
@@ -177,6 +179,14 @@ def wait(platform: Platform, signals: StopSignals, *, until_drained: bool) -> in
         print(f"mvmp: stopped before all was drained: {undrained}", file=sys.stderr)
         return 1
     return 0
+
+
+def print_faults(stats: dict[str, Any]) -> bool:
+    """Says on stderr which captures could not be read to their end, or written; whether there were any."""
+    faults = [f"{name}: {fault}" for name, port in stats["ports"].items() for fault in port["faults"]]
+    for fault in faults:
+        print(f"mvmp: error: {fault}", file=sys.stderr)
+    return bool(faults)
 
 
 def summary(stats: dict[str, Any]) -> str:

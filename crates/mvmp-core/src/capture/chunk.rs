@@ -22,19 +22,21 @@ pub struct FrameMeta {
     pub timestamp_ns: i64,
     /// What its first byte is.
     pub link: Link,
+    /// Its link type is none that can be parsed: it comes without its bytes, and `link` says nothing.
+    pub unsupported: bool,
 }
 
 impl FrameMeta {
     /// The frame was longer than the reader's limit, and only its lengths are known.
     pub fn is_too_long(&self) -> bool {
-        self.length < self.captured_length
+        self.length < self.captured_length && !self.unsupported
     }
 }
 
 /// A frame and what is known of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
-    /// Its bytes; empty if it was longer than the reader's limit.
+    /// Its bytes; empty if it was longer than the reader's limit, or is not supported.
     pub bytes: &'a [u8],
     /// Times and lengths.
     pub meta: FrameMeta,

@@ -30,13 +30,14 @@ impl LinkType {
         }
     }
 
-    /// The link of one frame. Raw IP of no known version counts as IPv4, and parses as nothing.
-    pub(super) fn link(self, frame: &[u8]) -> Result<Link, u32> {
+    /// The link of one frame, if its type is supported. Raw IP of no known version counts as IPv4,
+    /// and parses as nothing.
+    pub(super) fn link(self, frame: &[u8]) -> Option<Link> {
         match self {
-            Self::Fixed(link) => Ok(link),
-            Self::RawIp if frame.first().is_some_and(|byte| byte >> 4 == 6) => Ok(Link::Ipv6),
-            Self::RawIp => Ok(Link::Ipv4),
-            Self::Unknown(number) => Err(number),
+            Self::Fixed(link) => Some(link),
+            Self::RawIp if frame.first().is_some_and(|byte| byte >> 4 == 6) => Some(Link::Ipv6),
+            Self::RawIp => Some(Link::Ipv4),
+            Self::Unknown(_) => None,
         }
     }
 }

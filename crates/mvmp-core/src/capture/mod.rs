@@ -40,6 +40,7 @@ pub use chunk::{CHUNK_BYTES, CHUNK_FRAMES, Chunk, Frame, FrameMeta};
 pub use error::CaptureError;
 pub use pacer::Pacer;
 pub use reader::{CaptureReader, FRAME_BYTES_MAX};
-pub use sink::{CaptureSink, SinkOptions};
+pub use sink::{CaptureSink, NotTaken, SinkOptions};
 pub use source::{CaptureSource, SourceOptions};
+pub use thread::Fault;
 pub use writer::{CaptureFormat, CaptureWriter};

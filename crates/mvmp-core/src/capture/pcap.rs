@@ -88,15 +88,13 @@ impl Pcap {
         }
         let timestamp_ns =
             i64::from(seconds) * 1_000_000_000 + i64::from(fraction) * i64::from(self.unit_ns);
-        let link = self
-            .link_type
-            .link(&to[start..])
-            .map_err(|number| input.unsupported(number))?;
+        let link = self.link_type.link(&to[start..]);
         Ok(Some(FrameMeta {
             captured_length: captured,
             wire_length: wire,
             timestamp_ns,
-            link,
+            link: link.unwrap_or_default(),
+            unsupported: link.is_none(),
             ..FrameMeta::default()
         }))
     }

@@ -1,7 +1,8 @@
 //! The block format (`draft-ietf-opsawg-pcapng`): sections, interfaces, and frames that refer to them.
 //!
 //! Read are section headers, interface descriptions (link type, snap length, `if_tsresol`,
-//! `if_tsoffset`), and enhanced, simple and old packet blocks; all else is passed over.
+//! `if_tsoffset`), and enhanced, simple and old packet blocks; all else is passed over. Frames of an
+//! interface whose link type is not supported are told of, without their bytes: what follows may be.
 
 use super::chunk::FrameMeta;
 use super::input::{Endian, Input, quads};
@@ -330,18 +331,15 @@ impl Pcapng {
                 "a frame of {captured} bytes does not fit its block"
             )));
         }
-        let start = to.len();
-        if captured > limit {
+        let (start, link_type) = (to.len(), interface.link_type);
+        if captured > limit || matches!(link_type, LinkType::Unknown(_)) {
             input.skip(captured)?
         } else {
             input.append(captured, to)?
         }
         input.skip(block.body - packet.header - captured)?;
         self.end(input, block.body)?;
-        let link = interface
-            .link_type
-            .link(&to[start..])
-            .map_err(|number| input.unsupported(number))?;
+        let link = link_type.link(&to[start..]);
         let since = packet
             .units
             .map_or(0, |units| interface.resolution.nanoseconds(units));
@@ -350,7 +348,8 @@ impl Pcapng {
             captured_length: captured,
             wire_length: packet.wire,
             timestamp_ns: since.saturating_add(offset_ns),
-            link,
+            link: link.unwrap_or_default(),
+            unsupported: link.is_none(),
             ..FrameMeta::default()
         })
     }

@@ -26,11 +26,11 @@ enum Format {
 }
 
 impl CaptureReader {
-    /// Opens a capture file. Frames with more than `limit` captured bytes will be reported without
-    /// their bytes.
+    /// Opens a capture file. Frames with more than `limit` captured bytes, and those of link types
+    /// that are not supported, will be reported without their bytes.
     ///
     /// # Errors
-    /// The file cannot be opened, is no capture, or holds frames of an unsupported link type.
+    /// The file cannot be opened, is no capture, or begins with frames of unsupported link types alone.
     pub fn open(path: impl AsRef<Path>, limit: u32) -> Result<Self, CaptureError> {
         let mut input = Input::open(path.as_ref())?;
         let format = recognise(&mut input)?;
@@ -46,8 +46,8 @@ impl CaptureReader {
     /// to the caller); `None` at the end.
     ///
     /// # Errors
-    /// The file is cut short or damaged here, cannot be read, or the frame's link type is not
-    /// supported. Further calls yield `None`. `to` may have grown.
+    /// The file is cut short or damaged here, or cannot be read. Further calls yield `None`. `to` may
+    /// have grown.
     pub fn read_into(&mut self, to: &mut Vec<u8>) -> Result<Option<FrameMeta>, CaptureError> {
         if self.over {
             return Ok(None);

@@ -15,7 +15,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use super::CaptureError;
 use super::chunk::{CHUNK_BYTES, CHUNK_FRAMES, Chunk, FrameMeta};
 use super::thread::{Fault, nap, spawn};
-use super::writer::CaptureWriter;
+use super::writer::{CaptureFormat, CaptureWriter};
 
 /// [`CaptureSink::end_round`] hands over this many frames at once,
 const FRAMES_WORTH_WAKING: usize = 128;
@@ -40,6 +40,15 @@ impl Default for SinkOptions {
     }
 }
 
+/// Why a frame was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// All chunks wait for the disk.
+    Full,
+    /// It is a pcap file, and its first frame was of another link type.
+    LinkType,
+}
+
 /// What both sides see.
 #[derive(Debug, Default)]
 struct Shared {
@@ -52,14 +61,17 @@ struct Shared {
     fault: Fault,
 }
 
-/// The worker's side of a capture that is being written. Nothing here blocks but
-/// [`Self::close`] and dropping, which wait until all is written.
+/// The worker's side of a capture that is being written. Nothing here blocks but dropping, which
+/// waits until all is written.
 #[derive(Debug)]
 pub struct CaptureSink {
     full: Producer<Chunk>,
     empty: Consumer<Chunk>,
     current: Option<Chunk>,
     accepted: u64,
+    format: CaptureFormat,
+    /// What the first frame was.
+    first: Option<Link>,
     /// Rounds that the current chunk has waited for.
     rounds: u32,
     frames_per_chunk: usize,
@@ -100,6 +112,8 @@ impl CaptureSink {
             empty,
             current,
             accepted: 0,
+            format: CaptureFormat::of(path),
+            first: None,
             rounds: 0,
             frames_per_chunk,
             frame_bytes_max,
@@ -117,13 +131,25 @@ impl CaptureSink {
         current + self.empty.slots() * self.frames_per_chunk
     }
 
-    /// Takes a frame; `false` if all chunks wait for the disk.
+    /// Takes a frame.
+    ///
+    /// # Errors
+    /// It is not taken, and why.
     #[inline]
-    pub fn push(&mut self, bytes: &[u8], timestamp_ns: i64, wire_length: u32, link: Link) -> bool {
+    pub fn push(
+        &mut self,
+        bytes: &[u8],
+        timestamp_ns: i64,
+        wire_length: u32,
+        link: Link,
+    ) -> Result<(), NotTaken> {
         self.push_scattered(bytes, &[], timestamp_ns, wire_length, link)
     }
 
     /// Takes a frame that lies in two pieces.
+    ///
+    /// # Errors
+    /// It is not taken, and why.
     #[inline]
     pub fn push_scattered(
         &mut self,
@@ -132,7 +158,11 @@ impl CaptureSink {
         timestamp_ns: i64,
         wire_length: u32,
         link: Link,
-    ) -> bool {
+    ) -> Result<(), NotTaken> {
+        let first = self.first.unwrap_or(link);
+        if !self.format.holds_both(first, link) {
+            return Err(NotTaken::LinkType);
+        }
         if self.current.as_ref().is_some_and(|chunk| !chunk.has_room()) {
             self.flush_chunk();
         }
@@ -140,7 +170,7 @@ impl CaptureSink {
             self.current = self.empty.pop().ok();
         }
         let Some(chunk) = &mut self.current else {
-            return false;
+            return Err(NotTaken::Full);
         };
         chunk.push(
             head,
@@ -152,8 +182,9 @@ impl CaptureSink {
                 ..FrameMeta::default()
             },
         );
+        self.first = Some(first);
         self.accepted += 1;
-        true
+        Ok(())
     }
 
     /// Hands over what has been pushed, however little, at once.
@@ -205,33 +236,9 @@ impl CaptureSink {
         self.shared.lost.load(Ordering::Relaxed)
     }
 
-    /// What went wrong with the file, once. From then on all frames are lost, and counted.
-    pub fn take_error(&self) -> Option<CaptureError> {
-        if self.shared.fault.is_set() {
-            self.shared.fault.take()
-        } else {
-            None
-        }
-    }
-
-    /// Writes what is left and ends the file. Waits for the disk.
-    ///
-    /// # Errors
-    /// What went wrong and was not taken before.
-    pub fn close(mut self) -> Result<(), CaptureError> {
-        self.stop();
-        self.shared.fault.take().map_or(Ok(()), Err)
-    }
-
-    fn stop(&mut self) {
-        self.flush_chunk();
-        // ORDERING: pairs with the load in `WriteBehind::run`: the last chunk is in the ring before.
-        self.shared.stop.store(true, Ordering::Release);
-        self.wake();
-        if let Some(thread) = self.thread.take() {
-            // A panic over there has been printed; here there is nothing left to do about it.
-            let _ = thread.join();
-        }
+    /// Where it is said if the file cannot be written. From then on all frames are lost, and counted.
+    pub fn fault(&self) -> &Fault {
+        &self.shared.fault
     }
 
     fn wake(&self) {
@@ -243,7 +250,14 @@ impl CaptureSink {
 
 impl Drop for CaptureSink {
     fn drop(&mut self) {
-        self.stop();
+        self.flush_chunk();
+        // ORDERING: pairs with the load in `WriteBehind::run`: the last chunk is in the ring before.
+        self.shared.stop.store(true, Ordering::Release);
+        self.wake();
+        if let Some(thread) = self.thread.take() {
+            // A panic over there has been printed; here there is nothing left to do about it.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -292,7 +306,7 @@ impl WriteBehind {
         for frame in chunk.iter() {
             self.written += 1;
             let Some(writer) = &mut self.writer else {
-                self.shared.lost.fetch_add(1, Ordering::Relaxed);
+                self.lose(1);
                 continue;
             };
             let meta = frame.meta;
@@ -300,6 +314,7 @@ impl WriteBehind {
                 writer.write(frame.bytes, meta.timestamp_ns, meta.wire_length, meta.link)
             {
                 self.fail(error);
+                self.lose(1);
             }
         }
     }
@@ -315,11 +330,15 @@ impl WriteBehind {
         self.shared.settled.store(self.written, Ordering::Release);
     }
 
-    /// Whatever was written since the last flush may be lost with it: it is counted so.
+    /// What had not reached the file before is lost, too.
     fn fail(&mut self, error: CaptureError) {
-        let unflushed = self.written - self.shared.settled.load(Ordering::Relaxed);
-        self.shared.lost.fetch_add(unflushed, Ordering::Relaxed);
+        if let Some(writer) = self.writer.take() {
+            self.lose(writer.abandon());
+        }
         self.shared.fault.put(error);
-        self.writer = None;
+    }
+
+    fn lose(&self, frames: u64) {
+        self.shared.lost.fetch_add(frames, Ordering::Relaxed);
     }
 }

@@ -68,7 +68,7 @@ impl CaptureSource {
     /// Opens the capture and begins to read ahead.
     ///
     /// # Errors
-    /// The file cannot be opened, is no capture, or is of an unsupported link type.
+    /// As [`CaptureReader::open`], or there is no thread to be had.
     pub fn open(path: impl AsRef<Path>, options: SourceOptions) -> Result<Self, CaptureError> {
         let path = path.as_ref();
         let reader = CaptureReader::open(path, options.frame_bytes_max)?;
@@ -134,13 +134,10 @@ impl CaptureSource {
             && self.full.is_empty()
     }
 
-    /// What went wrong with the file, once. Frames before it are still delivered.
-    pub fn take_error(&self) -> Option<CaptureError> {
-        if self.shared.fault.is_set() {
-            self.shared.fault.take()
-        } else {
-            None
-        }
+    /// Where it is said if the file cannot be read to its end. Frames before that are delivered, and
+    /// it is said before [`Self::ended`] is true.
+    pub fn fault(&self) -> &Fault {
+        &self.shared.fault
     }
 
     /// Gives the chunk back and takes the next one.

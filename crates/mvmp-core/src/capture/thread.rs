@@ -2,8 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -41,35 +40,23 @@ pub(super) fn nap() {
     thread::park_timeout(NAP);
 }
 
-/// Where a thread leaves its first error for the side that owns it.
-#[derive(Debug, Default)]
-pub(super) struct Fault {
-    error: Mutex<Option<CaptureError>>,
-    set: AtomicBool,
-}
+/// Where a thread leaves its first error; whoever has a clone can look at it, when the thread has
+/// gone, too.
+#[derive(Clone, Debug, Default)]
+pub struct Fault(Arc<OnceLock<CaptureError>>);
 
 impl Fault {
-    /// Keeps the first error; later ones follow from it.
+    /// Keeps and logs the first error; later ones follow from it.
     pub(super) fn put(&self, error: CaptureError) {
-        let mut slot = self.error.lock().unwrap_or_else(PoisonError::into_inner);
-        if slot.is_none() && !self.is_set() {
-            *slot = Some(error);
+        if self.0.set(error).is_ok()
+            && let Some(error) = self.get()
+        {
+            tracing::error!(%error, "a capture file failed");
         }
-        // ORDERING: pairs with the load in `is_set`; the error itself is behind the lock.
-        self.set.store(true, Ordering::Release);
     }
 
-    /// Whether there ever was an error; never blocks.
-    pub(super) fn is_set(&self) -> bool {
-        // ORDERING: pairs with the store in `put`.
-        self.set.load(Ordering::Acquire)
-    }
-
-    /// The error, once.
-    pub(super) fn take(&self) -> Option<CaptureError> {
-        self.error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+    /// The error, if there ever was one; never blocks.
+    pub fn get(&self) -> Option<&CaptureError> {
+        self.0.get()
     }
 }

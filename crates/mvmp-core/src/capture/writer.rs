@@ -36,6 +36,13 @@ impl CaptureFormat {
             _ => Self::Pcapng,
         }
     }
+
+    /// Whether a file that begins with a frame of one link holds one of the other: pcap has one link
+    /// type for all, and raw IPv4 and IPv6 share theirs.
+    #[inline]
+    pub(super) fn holds_both(self, first: Link, other: Link) -> bool {
+        self == Self::Pcapng || (first == Link::Ethernet) == (other == Link::Ethernet)
+    }
 }
 
 /// Writes frames to a capture file. Call [`Self::finish`]; dropping may lose what is buffered.
@@ -45,6 +52,10 @@ pub struct CaptureWriter {
     format: CaptureFormat,
     /// pcap: the link that the header names, once it is written. pcapng: the interfaces, in order.
     links: Vec<Link>,
+    /// Bytes that were given to `out`.
+    bytes: u64,
+    /// Where the frames end that may still lie in `out`, all or in part.
+    ends: Vec<u64>,
 }
 
 impl CaptureWriter {
@@ -79,6 +90,8 @@ impl CaptureWriter {
             path: path.into(),
             format,
             links: Vec::new(),
+            bytes: 0,
+            ends: Vec::new(),
         };
         if format == CaptureFormat::Pcapng {
             writer.all(&[section_header().as_flattened()])?;
@@ -114,12 +127,13 @@ impl CaptureWriter {
     ) -> Result<(), CaptureError> {
         let length = (head.len() + tail.len()) as u32;
         let time = u64::try_from(timestamp_ns).unwrap_or(0);
+        let buffered = self.out.buffer().len();
         match self.format {
             CaptureFormat::Pcap => {
                 self.name_link(link)?;
                 let seconds = u32::try_from(time / 1_000_000_000).unwrap_or(u32::MAX);
                 let header = words([seconds, (time % 1_000_000_000) as u32, length, wire_length]);
-                self.all(&[header.as_flattened(), head, tail])
+                self.all(&[header.as_flattened(), head, tail])?;
             }
             CaptureFormat::Pcapng => {
                 let interface = self.interface(link)?;
@@ -140,9 +154,15 @@ impl CaptureWriter {
                     tail,
                     &[0; 3][..padding],
                     &total.to_ne_bytes(),
-                ])
+                ])?;
             }
         }
+        if self.out.buffer().len() < buffered {
+            // The buffer was emptied for this frame.
+            self.ends.clear();
+        }
+        self.ends.push(self.bytes);
+        Ok(())
     }
 
     /// Hands what is buffered to the operating system.
@@ -155,7 +175,17 @@ impl CaptureWriter {
             path: path.clone(),
             action: "write",
             source,
-        })
+        })?;
+        self.ends.clear();
+        Ok(())
+    }
+
+    /// Closes the file after an error, as it is. How many frames were written before the error, and
+    /// are not whole in it.
+    pub fn abandon(self) -> u64 {
+        let (_file, buffered) = self.out.into_parts();
+        let in_file = self.bytes - buffered.map_or(0, |left| left.len() as u64);
+        self.ends.iter().filter(|&&end| end > in_file).count() as u64
     }
 
     /// Ends the file: without a frame, pcap gets its header now, for Ethernet.
@@ -169,10 +199,10 @@ impl CaptureWriter {
         self.flush()
     }
 
-    /// pcap: the first frame decides the link type; raw IPv4 and IPv6 share one.
+    /// pcap: the first frame decides the link type.
     fn name_link(&mut self, link: Link) -> Result<(), CaptureError> {
         match self.links.first() {
-            Some(&first) if (first == Link::Ethernet) == (link == Link::Ethernet) => Ok(()),
+            Some(&first) if self.format.holds_both(first, link) => Ok(()),
             Some(&first) => Err(CaptureError::MixedLinks {
                 path: self.path.clone(),
                 first: link_name(first),
@@ -208,15 +238,17 @@ impl CaptureWriter {
     }
 
     fn all(&mut self, pieces: &[&[u8]]) -> Result<(), CaptureError> {
-        let path = &self.path;
-        pieces
-            .iter()
-            .try_for_each(|piece| self.out.write_all(piece))
-            .map_err(|source| CaptureError::Io {
-                path: path.clone(),
-                action: "write",
-                source,
-            })
+        for piece in pieces {
+            self.out
+                .write_all(piece)
+                .map_err(|source| CaptureError::Io {
+                    path: self.path.clone(),
+                    action: "write",
+                    source,
+                })?;
+            self.bytes += piece.len() as u64;
+        }
+        Ok(())
     }
 }
 

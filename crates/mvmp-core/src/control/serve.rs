@@ -281,11 +281,6 @@ impl Control {
                 self.leave(nf, "it broke the protocol");
             }
             Event::Traced(worker, step) => self.note_step(worker, *step),
-            Event::PortFault { port, what } => {
-                let entry = &mut self.ports[port as usize];
-                tracing::error!(port = entry.spec.name, what, "a capture file failed");
-                entry.notes.push(what);
-            }
             Event::PortRemoved { port } => {
                 if let Some(port) = port {
                     self.port_removed(port.number as usize);

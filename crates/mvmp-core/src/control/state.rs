@@ -15,6 +15,7 @@ use super::admission::Connections;
 use super::links::LinkSource;
 use super::session::Session;
 use super::trace::Trace;
+use crate::capture::Fault;
 use crate::counters::{PoolCounters, PortCounters, WorkerCounters};
 use crate::dpdk::Pool;
 use crate::worker::Command;
@@ -62,6 +63,8 @@ pub struct PortEntry {
     pub mtu: u32,
     /// What was changed on the interface, what could not be had.
     pub notes: Vec<String>,
+    /// Where it is said that the files of a capture cannot be read to their end, or written.
+    pub faults: Vec<Fault>,
     /// Who knows whether it has a link, and whether it had one at the last look.
     pub link: LinkSource,
     pub link_up: bool,
@@ -83,6 +86,7 @@ impl PortEntry {
             present: false,
             mac: None,
             notes: Vec::new(),
+            faults: Vec::new(),
             link: LinkSource::Always,
             link_up: true,
             started: false,

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::session::{Handle, HandlePhase, Session};
 use super::state::{Control, PoolEntry, PortEntry};
+use crate::capture::Fault;
 use crate::counters::{DropReason, Drops, HandleCounters};
 
 fn drops(of: &[&Drops]) -> Value {
@@ -94,6 +95,7 @@ impl Control {
             "mtu": port.mtu,
             "link": port.link_up,
             "notes": port.notes,
+            "faults": port.faults.iter().filter_map(Fault::get).map(ToString::to_string).collect::<Vec<_>>(),
             "tx": {
                 "accepted": counters.accepted.get(),
                 "transmitted": counters.transmitted.get().saturating_sub(failed),

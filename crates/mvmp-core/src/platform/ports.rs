@@ -89,6 +89,9 @@ impl Control {
                 entry.mtu = interface.mtu();
             }
         }
+        if let Io::Capture(capture) = &io {
+            entry.faults = capture.faults();
+        }
         entry.link = match (&io, &entry.spec.kind) {
             (_, PortKind::Interface { interface }) => LinkSource::Kernel(interface.clone()),
             (Io::Nic(nic), _) => LinkSource::Dpdk(nic.port().port_id()),

@@ -10,7 +10,7 @@ use mvmp_wire::{Descriptor, Op};
 
 use super::buffers::Buffers;
 use super::egress::Departing;
-use super::item::{Arrival, Refusal};
+use super::item::Arrival;
 use super::lane::NO_SLOT;
 use super::returned::Returned;
 use super::returns::Way;
@@ -125,8 +125,7 @@ impl Worker {
         let item = match taken {
             Ok(Some(item)) => item,
             Ok(None) => return Err(DropReason::BadFrame),
-            Err(Refusal::NoBuffer) => return Err(DropReason::NoBuffer),
-            Err(Refusal::TooLong) => return Err(DropReason::TooLong),
+            Err(refusal) => return Err(refusal.into()),
         };
         if self.deep
             && let Some(seen) = &mut self.departures

@@ -60,8 +60,6 @@ pub enum Event {
         nf: u32,
         reason: String,
     },
-    /// A capture's file cannot be read or written (further).
-    PortFault { port: u16, what: String },
     /// A packet of a trace has made a step.
     Traced(usize, Box<trace::Step>),
     /// A port is out of use.

@@ -6,6 +6,7 @@ use mvmp_wire::record::Record;
 use mvmp_wire::{Descriptor, Op};
 
 use super::view::{Part, View};
+use crate::counters::DropReason;
 
 /// One packet in the worker's hands: where its frame is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -151,4 +152,13 @@ pub struct Arrival {
 pub enum Refusal {
     NoBuffer,
     TooLong,
+}
+
+impl From<Refusal> for DropReason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoBuffer => Self::NoBuffer,
+            Refusal::TooLong => Self::TooLong,
+        }
+    }
 }

@@ -272,7 +272,6 @@ impl Worker {
     }
 
     fn publish(&mut self) {
-        self.report_faults();
         for lane in self.lanes.iter().flatten() {
             let (mut held, mut limit) = (0, 0);
             for pool in &self.parts.pools {
@@ -281,17 +280,6 @@ impl Worker {
             }
             lane.counters.held.set(held);
             lane.counters.limit.set(limit);
-        }
-    }
-
-    fn report_faults(&self) {
-        for port in &self.ports {
-            if let Some(what) = port.fault() {
-                self.say(Event::PortFault {
-                    port: port.number,
-                    what,
-                });
-            }
         }
     }
 

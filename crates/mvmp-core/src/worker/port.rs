@@ -10,10 +10,10 @@ use mvmp_wire::packet::Link;
 
 use super::buffers::{BURST, Buffers, Departed};
 use super::face::Face;
-use super::item::{Arrival, Item, Refusal};
+use super::item::{Arrival, Item};
 use super::outgoing::{Outgoing, Parcel, discard_all};
 use super::returned::Returned;
-use crate::capture::{CaptureSink, CaptureSource, Pacer};
+use crate::capture::{CaptureSink, CaptureSource, Fault, NotTaken, Pacer};
 use crate::counters::{DropReason, PortCounters};
 use crate::dpdk::{EthPort, InterfacePort, Mbuf};
 use mvmp_wire::packet::Headers;
@@ -45,6 +45,15 @@ pub struct Capture {
     pub lossless: bool,
     /// Control has said that it may begin.
     pub started: bool,
+}
+
+impl Capture {
+    /// Where its files' faults are said.
+    pub fn faults(&self) -> Vec<Fault> {
+        let read = self.source.iter().map(CaptureSource::fault);
+        let written = self.sink.iter().map(CaptureSink::fault);
+        read.chain(written).cloned().collect()
+    }
 }
 
 /// What a port is.
@@ -218,16 +227,6 @@ impl Port {
         }
     }
 
-    /// What went wrong with the files of a capture since the last time; its frames are counted.
-    pub fn fault(&self) -> Option<String> {
-        let Io::Capture(capture) = &self.io else {
-            return None;
-        };
-        let source = capture.source.as_ref().and_then(CaptureSource::take_error);
-        let sink = || capture.sink.as_ref().and_then(CaptureSink::take_error);
-        source.or_else(sink).map(|error| error.to_string())
-    }
-
     /// A capture that control has not started yet.
     pub fn waits_to_start(&self) -> bool {
         matches!(&self.io, Io::Capture(capture) if !capture.started && capture.source.is_some())
@@ -281,11 +280,13 @@ impl Port {
             self.counters.transmitted_bytes.add(frame.len() as u64);
             return;
         };
-        if sink.push(frame, timestamp_ns, wire_length, link) {
-            self.counters.transmitted.add(1);
-            self.counters.transmitted_bytes.add(frame.len() as u64);
-        } else {
-            self.counters.tx_drops.add(DropReason::TxFull, 1);
+        match sink.push(frame, timestamp_ns, wire_length, link) {
+            Ok(()) => {
+                self.counters.transmitted.add(1);
+                self.counters.transmitted_bytes.add(frame.len() as u64);
+            }
+            Err(NotTaken::Full) => self.counters.tx_drops.add(DropReason::TxFull, 1),
+            Err(NotTaken::LinkType) => self.counters.tx_drops.add(DropReason::LinkType, 1),
         }
     }
 
@@ -339,10 +340,12 @@ impl Port {
                     } else {
                         sink.end_round();
                     }
-                    self.counters.unwritten.set(sink.pending());
+                    let pending = sink.pending();
                     self.counters
                         .write_failed
                         .set(self.write_failed_before + sink.lost());
+                    // Last: whoever sees that nothing waits any more sees what was lost of it.
+                    self.counters.unwritten.set(pending);
                 }
             }
         }
@@ -380,12 +383,15 @@ fn play(
             in_port: number,
             link: frame.meta.link,
         };
-        let admitted = if frame.meta.is_too_long() {
-            Err(Refusal::TooLong)
+        let admitted = if frame.meta.unsupported {
+            Err(DropReason::LinkType)
+        } else if frame.meta.is_too_long() {
+            Err(DropReason::TooLong)
         } else {
-            buffers.take_in(frame.bytes, arrival, &mut headers[count])
+            let taken = buffers.take_in(frame.bytes, arrival, &mut headers[count]);
+            taken.map_err(DropReason::from)
         };
-        if matches!(admitted, Err(Refusal::NoBuffer)) && capture.lossless {
+        if matches!(admitted, Err(DropReason::NoBuffer)) && capture.lossless {
             break;
         }
         bytes += u64::from(frame.meta.length);
@@ -395,8 +401,7 @@ fn play(
                 items[count] = item;
                 count += 1;
             }
-            Err(Refusal::NoBuffer) => counters.drops.add(DropReason::NoBuffer, 1),
-            Err(Refusal::TooLong) => counters.drops.add(DropReason::TooLong, 1),
+            Err(reason) => counters.drops.add(reason, 1),
         }
         source.advance();
         capture.pacer.sent(now_ns as u64, timestamp_ns);

@@ -240,6 +240,44 @@ fn a_new_section_numbers_its_interfaces_anew_and_may_turn_the_byte_order() {
 }
 
 #[test]
+fn frames_of_an_unsupported_interface_are_told_of_and_the_rest_is_read() {
+    let mut blocks = Blocks::new(false);
+    blocks.interface(1, 0, &[]);
+    blocks.interface(113, 0, &[]);
+    blocks.enhanced(0, 1, &[1; 5]);
+    blocks.enhanced(1, 2, &[2; 6]);
+    blocks.enhanced(1, 3, &[]);
+    blocks.enhanced(0, 4, &[4; 7]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("in.pcapng");
+    std::fs::write(&path, &blocks.file).expect("written");
+    let mut reader = CaptureReader::open(&path, 9600).expect("a capture");
+    let mut chunk = Chunk::default();
+    while reader.read_chunk_frame(&mut chunk).expect("a whole file") {}
+    let seen: Vec<_> = chunk
+        .iter()
+        .map(|frame| {
+            let meta = frame.meta;
+            (
+                frame.bytes,
+                meta.captured_length,
+                meta.unsupported,
+                meta.is_too_long(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (&[1; 5][..], 5, false, false),
+            (&[], 6, true, false),
+            (&[], 0, true, false),
+            (&[4; 7], 7, false, false),
+        ]
+    );
+}
+
+#[test]
 fn a_frame_over_the_limit_is_reported_with_its_lengths_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     for name in ["long.pcap", "long.pcapng"] {

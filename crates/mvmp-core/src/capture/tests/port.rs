@@ -25,6 +25,13 @@ fn file_of(folder: &tempfile::TempDir, count: u32) -> std::path::PathBuf {
     path
 }
 
+/// Writes what is left and ends the file; what went wrong with it.
+fn close(sink: CaptureSink) -> Result<(), String> {
+    let fault = sink.fault().clone();
+    drop(sink);
+    fault.get().map_or(Ok(()), |error| Err(error.to_string()))
+}
+
 /// Everything that the source yields until its end.
 fn drain(source: &mut CaptureSource) -> Vec<u32> {
     let mut numbers = Vec::new();
@@ -56,7 +63,7 @@ fn a_capture_comes_in_order_as_often_as_asked() {
         let mut source = CaptureSource::open(&path, options).expect("a capture");
         let expected: Vec<u32> = (0..loop_count).flat_map(|_| 0..1000).collect();
         assert_eq!(drain(&mut source), expected);
-        assert!(source.peek().is_none() && source.take_error().is_none());
+        assert!(source.peek().is_none() && source.fault().get().is_none());
     }
 }
 
@@ -120,7 +127,7 @@ fn a_capture_that_is_cut_short_yields_its_whole_frames_and_says_so() {
         let mut source = CaptureSource::open(&path, options).expect("a capture");
         let expected: Vec<u32> = (0..loop_count).flat_map(|_| 0..499).collect();
         assert_eq!(drain(&mut source), expected);
-        let error = source.take_error().expect("a notice");
+        let error = source.fault().get().expect("a notice");
         assert!(matches!(error, CaptureError::Truncated { .. }), "{error}");
     }
 }
@@ -161,12 +168,12 @@ fn all_that_a_sink_accepts_is_in_the_file() {
                 frame.wire_length,
                 frame.link,
             )
-            .then_some(())
+            .ok()
         });
         sink.end_round();
     }
     assert_eq!(sink.accepted(), 5000);
-    sink.close().expect("written");
+    close(sink).expect("written");
     assert_eq!(read_whole(&path), frames);
 }
 
@@ -177,12 +184,13 @@ fn a_sink_becomes_drained_by_itself_and_the_file_is_readable_then() {
     let mut sink = CaptureSink::create(&path, SinkOptions::default()).expect("a file");
     assert!(sink.drained());
     let frame = Written::numbered(9);
-    assert!(sink.push(
+    let taken = sink.push(
         &frame.bytes,
         frame.timestamp_ns,
         frame.wire_length,
-        frame.link
-    ));
+        frame.link,
+    );
+    assert_eq!(taken, Ok(()));
     assert_eq!(sink.pending(), 1);
     sink.flush_chunk();
     until("the flush", || sink.drained().then_some(()));
@@ -194,7 +202,7 @@ fn a_few_frames_are_written_after_some_rounds_of_the_worker() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("out.pcapng");
     let mut sink = CaptureSink::create(&path, SinkOptions::default()).expect("a file");
-    assert!(sink.push(&[1; 60], 0, 60, Link::Ethernet));
+    assert_eq!(sink.push(&[1; 60], 0, 60, Link::Ethernet), Ok(()));
     sink.end_round();
     assert!(!sink.drained());
     until("the hand-over", || {
@@ -224,11 +232,11 @@ fn promised_room_is_there_for_frames_of_any_allowed_length() {
                 60
             };
             for _ in 0..room {
-                assert!(sink.push(&long[..length], 0, 9600, Link::Ethernet));
+                assert_eq!(sink.push(&long[..length], 0, 9600, Link::Ethernet), Ok(()));
             }
             sink.flush_chunk();
         }
-        sink.close().expect("written");
+        close(sink).expect("written");
     }
 }
 
@@ -241,18 +249,14 @@ fn a_full_disk_loses_frames_with_a_count_and_a_reason() {
     for number in 0..1000 {
         until("room", || {
             sink.push(&Written::numbered(number).bytes, 0, 60, Link::Ethernet)
-                .then_some(())
+                .ok()
         });
     }
     sink.flush_chunk();
     until("the end of the backlog", || sink.drained().then_some(()));
-    assert!(sink.lost() > 0);
-    assert!(
-        sink.close()
-            .expect_err("the disk is full")
-            .to_string()
-            .starts_with("cannot write")
-    );
+    assert_eq!(sink.lost(), 1000);
+    let error = close(sink).expect_err("the disk is full");
+    assert!(error.starts_with("cannot write"), "{error}");
 }
 
 #[test]
@@ -261,12 +265,34 @@ fn dropping_a_sink_writes_what_it_holds() {
     let path = folder.path().join("out.pcap");
     let mut sink = CaptureSink::create(&path, SinkOptions::default()).expect("a file");
     let frame = Written::numbered(3);
-    assert!(sink.push(
+    let taken = sink.push(
         &frame.bytes,
         frame.timestamp_ns,
         frame.wire_length,
-        frame.link
-    ));
+        frame.link,
+    );
+    assert_eq!(taken, Ok(()));
     drop(sink);
     assert_eq!(read_whole(&path), [frame]);
+}
+
+#[test]
+fn a_pcap_file_takes_frames_of_its_first_ones_link_type_and_pcapng_takes_all() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let links = [Link::Ipv4, Link::Ethernet, Link::Ipv6, Link::Ipv4];
+    let only_ip = [Ok(()), Err(NotTaken::LinkType), Ok(()), Ok(())];
+    for (name, expected) in [("out.pcap", only_ip), ("out.pcapng", [Ok(()); 4])] {
+        let path = folder.path().join(name);
+        let mut sink = CaptureSink::create(&path, SinkOptions::default()).expect("a file");
+        let frame = |link| [(link as u8) << 4; 60];
+        let taken = links.map(|link| sink.push(&frame(link), 0, 60, link));
+        assert_eq!(taken, expected);
+        close(sink).expect("written");
+        let read: Vec<_> = read_whole(&path).iter().map(|frame| frame.link).collect();
+        let kept = links
+            .iter()
+            .zip(expected)
+            .filter(|(_, taken)| taken.is_ok());
+        assert_eq!(read, kept.map(|(link, _)| *link).collect::<Vec<_>>());
+    }
 }
