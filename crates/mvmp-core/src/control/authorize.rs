@@ -122,3 +122,21 @@ pub fn rights(
     }
     Ok((want_rx, want_tx))
 }
+
+/// Whether a role may define a device over these ports.
+pub fn may_define<'a>(
+    config: &Config,
+    role: &str,
+    mut ports: impl Iterator<Item = &'a str>,
+) -> Result<(), Refusal> {
+    let allowed = config.nf(role).map_or(&[][..], |spec| &spec.may_define);
+    let denied = |port: &&str| !config.platform.open && !allowed.iter().any(|name| name == port);
+    match ports.find(denied) {
+        None => Ok(()),
+        Some(port) => Err(Refusal::new(
+            ErrorCode::NotAuthorized,
+            format!("the role `{role}` may not define a device over the port `{port}`"),
+        )
+        .hint(format!("add \"{port}\" to `may_define` in [nfs.{role}]"))),
+    }
+}

@@ -25,6 +25,7 @@ mod state;
 mod stats;
 mod stream;
 mod trace;
+mod withdraw;
 
 pub use admission::Connections;
 pub use links::LinkSource;

@@ -45,19 +45,7 @@ impl Control {
         }
         let spec = Config::from_device_json(&own, table, &self.config.ports)
             .map_err(|error| Refusal::new(ErrorCode::Config, error.to_string()))?;
-        let allowed = self.config.nf(&session.role);
-        let allowed = allowed.map_or(&[][..], |role| &role.may_define);
-        for port in spec.ports() {
-            if !self.config.platform.open && !allowed.iter().any(|name| name == port) {
-                let role = &session.role;
-                let refusal = Refusal::new(
-                    ErrorCode::NotAuthorized,
-                    format!("the role `{role}` may not define a device over the port `{port}`"),
-                );
-                let hint = format!("add \"{port}\" to `may_define` in [nfs.{role}]");
-                return Err(refusal.hint(hint));
-            }
-        }
+        authorize::may_define(&self.config, &session.role, spec.ports())?;
         let mut new = self.config.clone();
         new.devices.push(spec);
         if new.devices.len() > DEVICES_MAX {
@@ -115,7 +103,8 @@ impl Control {
         config
     }
 
-    /// What an NF may do with a device: what the table grants, or everything with its own.
+    /// What an NF may do with a device: what the table grants, or everything with its own, as long
+    /// as it may define it.
     pub(super) fn rights(
         &self,
         session: &Session,
@@ -126,7 +115,14 @@ impl Control {
         let device = &self.devices[device];
         match device.owner {
             None => authorize::rights(&self.config, &session.role, &device.name, rx, tx),
-            Some(owner) if owner == session.nf => Ok((rx.unwrap_or(true), tx.unwrap_or(true))),
+            Some(owner) if owner == session.nf => {
+                let ports = device
+                    .ports
+                    .iter()
+                    .map(|&port| &*self.ports[port].spec.name);
+                authorize::may_define(&self.config, &session.role, ports)?;
+                Ok((rx.unwrap_or(true), tx.unwrap_or(true)))
+            }
             Some(_) => Err(Refusal::new(
                 ErrorCode::NotAuthorized,
                 format!("the device `{}` is another NF's own", device.name),

@@ -7,10 +7,6 @@
 
 use std::sync::Arc;
 
-use mvmp_policy::Config;
-use mvmp_policy::config::{Mode, NfSpec, PortSpec};
-use mvmp_wire::message::FromPlatform;
-
 use super::sockets::Sockets;
 use super::state::{Control, DeviceEntry, PortEntry};
 use crate::platform::{build_domain, devices};
@@ -19,6 +15,8 @@ use crate::worker::change::{Change, NewFaces};
 use crate::worker::device::Seat;
 use crate::worker::port::Io;
 use crate::worker::{Command, PortFacts};
+use mvmp_policy::Config;
+use mvmp_policy::config::{Mode, NfSpec, PortSpec};
 
 /// Devices of a platform, those that are gone but still drained included.
 pub(super) const DEVICES_MAX: usize = 64;
@@ -41,11 +39,11 @@ impl Control {
         for spec in &new.devices {
             devices::device(spec, &vec![0; spec.cells.len()])?;
         }
-        let roles = self.open_doors(&new, sockets)?;
+        let doors = self.open_doors(&new, sockets)?;
         let opened = match self.take_in_ports(homes) {
             Ok(opened) => opened,
             Err(error) => {
-                sockets.close_roles(&roles);
+                self.take_back(&doors, sockets);
                 return Err(error);
             }
         };
@@ -69,6 +67,7 @@ impl Control {
             self.serve_port(number, io);
         }
         self.remove_ports();
+        self.throw_out(&doors);
         self.withdraw_handles(&restless);
         sockets.close_roles(&gone);
         Ok(())
@@ -107,22 +106,6 @@ impl Control {
             }
         }
         Ok(homes)
-    }
-
-    /// Binds the sockets of roles that are new.
-    fn open_doors(&self, new: &Config, sockets: &mut Sockets) -> Result<Vec<String>, String> {
-        let mut opened = Vec::new();
-        for role in &new.nfs {
-            if self.config.nf(&role.name).is_some() {
-                continue;
-            }
-            if let Err((path, error)) = sockets.open_role(role) {
-                sockets.close_roles(&opened);
-                return Err(format!("{}: {error}", path.display()));
-            }
-            opened.push(role.name.clone());
-        }
-        Ok(opened)
     }
 
     /// Opens the ports that are new; they serve once the workers know the devices.
@@ -328,53 +311,6 @@ impl Control {
                     port: number as u16,
                 });
             }
-        }
-    }
-
-    /// Closes handles whose device or right is gone, and the connections of roles that are.
-    fn withdraw_handles(&mut self, restless: &[usize]) {
-        let (mut handles, mut sessions) = (Vec::new(), Vec::new());
-        for session in self.sessions.values().filter(|session| session.is_named()) {
-            if self.config.nf(&session.role).is_none() && !self.config.platform.open {
-                sessions.push(session.nf);
-                continue;
-            }
-            for (&number, handle) in &session.handles {
-                let device = &self.devices[handle.device];
-                let (rx, tx) = (Some(handle.rx), Some(handle.tx));
-                let reason = if device.gone {
-                    "its device was removed".into()
-                } else if restless.contains(&handle.device) {
-                    "its device has become another kind, or another worker's".into()
-                } else {
-                    match self.rights(session, handle.device, rx, tx) {
-                        Ok(_) => continue,
-                        Err(refusal) => refusal.message,
-                    }
-                };
-                handles.push((session.nf, number, reason));
-            }
-        }
-        for (nf, number, reason) in handles {
-            if let Some(session) = self.sessions.get(&nf) {
-                let detached = FromPlatform::Detached {
-                    handle: Some(number),
-                    reason,
-                };
-                session.say(&detached, &[]);
-            }
-            self.close_handle(nf, number, false, false);
-        }
-        for nf in sessions {
-            let reason = "the configuration does not name its role any more";
-            if let Some(session) = self.sessions.get(&nf) {
-                let detached = FromPlatform::Detached {
-                    handle: None,
-                    reason: reason.into(),
-                };
-                session.say(&detached, &[]);
-            }
-            self.leave(nf, reason);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use mvmp_policy::Config;
@@ -92,6 +92,14 @@ fn refuse_if_alive(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes a folder a user's.
+fn give(folder: &Path, uid: u32) -> io::Result<()> {
+    if std::fs::metadata(folder)?.uid() == uid {
+        return Ok(());
+    }
+    std::os::unix::fs::chown(folder, Some(uid), None)
+}
+
 /// All of them.
 pub struct Sockets {
     pub listeners: Vec<Listener>,
@@ -132,10 +140,12 @@ impl Sockets {
         Ok(sockets)
     }
 
-    /// Binds a role's own socket.
+    /// Binds a role's own socket, in a folder that is its user's, else ours.
+    ///
+    /// The folder is ours until the socket is there: whose it was before gets no hold of it.
     ///
     /// # Errors
-    /// The path that failed and why.
+    /// The path that failed and why; there is no socket then.
     pub fn open_role(&mut self, nf: &NfSpec) -> Result<(), (PathBuf, io::Error)> {
         let own = self.roles.join(&nf.name);
         let at = |error| (own.clone(), error);
@@ -143,19 +153,35 @@ impl Sockets {
             std::fs::create_dir_all(&own).map_err(at)?;
             self.directories.push(own.clone());
         }
+        let us = rustix::process::geteuid().as_raw();
+        give(&own, us).map_err(at)?;
         std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o700)).map_err(at)?;
         self.add(own.join("mvmp.sock"), Door::Role(nf.name.clone()), 0o666)?;
-        match nf.uid {
-            Some(uid) => std::os::unix::fs::chown(&own, Some(uid), None).map_err(at),
-            None => Ok(()),
-        }
+        give(&own, nf.uid.unwrap_or(us)).map_err(|error| {
+            self.shut(&nf.name);
+            at(error)
+        })
+    }
+
+    /// Binds the socket of a role anew, for another user: to the old one leads no path any more,
+    /// whatever that user has kept open, or moved elsewhere.
+    ///
+    /// # Errors
+    /// The path that failed and why; there is no socket then.
+    pub fn reopen_role(&mut self, nf: &NfSpec) -> Result<(), (PathBuf, io::Error)> {
+        self.shut(&nf.name);
+        self.open_role(nf)
+    }
+
+    fn shut(&mut self, role: &str) {
+        let is_its = |door: &Door| matches!(door, Door::Role(name) if name == role);
+        self.listeners.retain(|listener| !is_its(&listener.door));
     }
 
     /// Closes the sockets of roles that are gone.
     pub fn close_roles(&mut self, roles: &[String]) {
-        let is_gone = |door: &Door| matches!(door, Door::Role(role) if roles.contains(role));
-        self.listeners.retain(|listener| !is_gone(&listener.door));
         for role in roles {
+            self.shut(role);
             // A directory that somebody else uses too stays.
             let _ = std::fs::remove_dir(self.roles.join(role));
         }

@@ -1,0 +1,230 @@
+"""Rights: what `apply` takes away is gone at once, and no NF's own device gives any to others."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("numpy")
+pytest.importorskip("mvmp._mvmp", reason="the extension module is not built")
+
+import mvmp
+
+if not hasattr(mvmp, "Platform"):
+    pytest.skip("the extension module is built without the platform", allow_module_level=True)
+
+from mvmp import _mvmp
+from nf_processes import await_that, process
+from stages import capture, frames, role
+
+OLD, NEW = 1000, 2000
+# Speaks the protocol by hand, and becomes another user, who may be unable to read this package.
+INTRUDER = """
+import json, os, socket, sys
+path, role, uid = sys.argv[1], sys.argv[2], int(sys.argv[3])
+os.setgroups([])
+os.setresgid(uid, uid, uid)
+os.setresuid(uid, uid, uid)
+HELLO = json.dumps({"type": "hello", "protocol": 1, "role": role, "library": "by hand"}).encode()
+
+def connect(path):
+    one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    one.settimeout(10)
+    one.connect(path)
+    return one
+
+def answer(one):
+    return json.loads(one.recv(65536) or '{"type": "hung up"}')["type"]
+
+def attempt(call):
+    try:
+        one = call()
+        one.send(HELLO)
+        return answer(one)
+    except OSError as error:
+        return type(error).__name__
+
+def tell(**said):
+    print(json.dumps(said), flush=True)
+
+first = connect(path)
+first.send(HELLO)
+tell(hello=answer(first))
+kept = os.open(path, os.O_PATH)
+silent = connect(path)
+tell(ready=True)
+sys.stdin.readline()
+tell(
+    first=answer(first),
+    silent=attempt(lambda: silent),
+    again=attempt(lambda: connect(path)),
+    kept=attempt(lambda: connect(f"/proc/self/fd/{kept}")),
+)
+"""
+HELLO = INTRUDER.partition("first =")[0] + "tell(hello=attempt(lambda: connect(path)))\n"
+
+
+def apply(platform: mvmp.Platform, config: dict[str, Any]) -> dict[str, Any]:
+    """Makes another configuration hold."""
+    reply: dict[str, Any] = _mvmp.operator(str(platform.socket), {"type": "apply", "config": config})
+    assert reply["type"] == "applied", reply
+    return reply
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder that every user can reach."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@contextmanager
+def intruder(path: Path, uid: int) -> Iterator[subprocess.Popen[str]]:
+    """A user's process that is connected, and has kept what may be of use later."""
+    with process(INTRUDER, str(path), "x", str(uid), stdin=subprocess.PIPE) as child:
+        assert heard(child) == {"hello": "welcome"}
+        assert heard(child) == {"ready": True}
+        yield child
+
+
+def heard(child: subprocess.Popen[str]) -> Any:
+    """A line that a process has said."""
+    assert child.stdout is not None
+    return json.loads(child.stdout.readline())
+
+
+def says_hello(path: Path, uid: int) -> str:
+    """What a user hears who says hello there."""
+    with process(HELLO, str(path), "x", str(uid)) as child:
+        return str(heard(child)["hello"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@pytest.mark.parametrize("uid", [NEW, None])
+def test_a_uid_that_is_taken_away_is_out_at_once(reachable: Path, uid: int | None) -> None:
+    config = {"devices": {"v": {"mode": "rootless"}}, "nfs": {"x": role("v", uid=OLD, instances=8)}}
+    own = reachable / "nf" / "x"
+    with mvmp.Platform(config, socket=str(reachable / "mvmp.sock")) as platform:
+        with intruder(own / "mvmp.sock", OLD) as one, intruder(reachable / "mvmp.sock", OLD) as other:
+            config["nfs"]["x"] = role("v", instances=8, **({"uid": uid} if uid else {}))
+            apply(platform, config)
+            assert own.stat().st_uid == (uid or 0)
+            for child in one, other:
+                assert child.stdin is not None
+                child.stdin.write("go on\n")
+                child.stdin.flush()
+            refused = "PermissionError"
+            assert heard(one) == {
+                "first": "detached",
+                "silent": "BrokenPipeError",
+                "again": refused,
+                "kept": "ConnectionRefusedError",
+            }
+            # The shared socket is everybody's: there it is the platform that says no.
+            shared = dict.fromkeys(("silent", "again", "kept"), "error")
+            assert heard(other) == {"first": "detached", **shared}
+        await_that(lambda: not platform.stats()["nfs"], "they are gone")
+        if uid:
+            assert says_hello(own / "mvmp.sock", uid) == "welcome"
+            assert says_hello(reachable / "mvmp.sock", uid) == "welcome"
+        with mvmp.Nf("x", socket=own) as nf:
+            nf.open("v")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_stays_whose_it_was_where_something_else_cannot_be_done(reachable: Path) -> None:
+    config: dict[str, Any] = {
+        "ports": {"a": "net_null0"},
+        "devices": {"v": {"mode": "rootless"}},
+        "nfs": {"x": role("v", uid=OLD)},
+    }
+    own = reachable / "nf" / "x"
+    with mvmp.Platform(config, socket=str(reachable / "mvmp.sock")) as platform:
+        new = copy.deepcopy(config)
+        new["ports"]["b"] = {"pcap": str(reachable / "none.pcap")}
+        new["nfs"]["x"]["uid"] = NEW
+        reply = _mvmp.operator(str(platform.socket), {"type": "apply", "config": new})
+        assert reply["type"] == "error" and "none.pcap" in reply["message"]
+        assert own.stat().st_uid == OLD
+        with mvmp.Nf("x", socket=own) as nf:
+            nf.open("v")
+
+
+def test_a_folder_that_another_platform_left_is_given_to_nobody_else(tmp_path: Path) -> None:
+    own = tmp_path / "nf" / "x"
+    own.mkdir(parents=True)
+    if os.geteuid() == 0:
+        os.chown(own, OLD, -1)
+    own.chmod(0o777)
+    config = {"devices": {"v": {"mode": "rootless"}}, "nfs": {"x": role("v")}}
+    with mvmp.Platform(config, socket=str(tmp_path / "mvmp.sock")):
+        assert (own.stat().st_uid, own.stat().st_mode & 0o777) == (os.geteuid(), 0o700)
+
+
+def endless(folder: Path, **more: Any) -> dict[str, Any]:
+    """A configuration over a capture without end and a file that is written."""
+    played = {"pcap": capture(folder, "in", frames(64)), "rate": 2000, "loop": 0, "wait_for": 0}
+    return {
+        "platform": {"buffers": 4096, **more.pop("platform", {})},
+        "ports": {"a": played, "o": {"out": str(folder / "out.pcap")}},
+        "devices": {"v": {"mode": "rootless"}},
+        **more,
+    }
+
+
+def open_own(nf: mvmp.Nf) -> list[mvmp.NfHandle]:
+    """Devices of its own over both ports; packets come."""
+    handles = [nf.open({"name": port, "mode": "direct", "ports": [port]}) for port in ("a", "o")]
+    assert handles[0].rx_burst(8, timeout=20)
+    return handles
+
+
+def check_detached(handles: list[mvmp.NfHandle]) -> None:
+    """The platform has taken them away, and says why."""
+    for handle in handles:
+        await_that(lambda handle=handle: handle.closed, "it is taken away")  # type: ignore[misc]
+        with pytest.raises(mvmp.Detached, match="may not define a device over the port"):
+            handle.rx_burst(8)
+
+
+def test_own_devices_end_with_the_right_to_define_them(tmp_path: Path) -> None:
+    config = endless(tmp_path, nfs={"x": role("v", may_define=["a", "o"]), "y": role("v")})
+    with (
+        mvmp.Platform(config, socket=str(tmp_path / "mvmp.sock")) as platform,
+        mvmp.Nf("x", socket=tmp_path) as nf,
+    ):
+        over_a, over_o = open_own(nf)
+        narrowed = {**config, "nfs": {**config["nfs"], "x": role("v", may_define=["a"])}}
+        apply(platform, narrowed)
+        check_detached([over_o])
+        assert over_a.rx_burst(8, timeout=20), "what it may still define stays"
+        apply(platform, {**config, "nfs": {**config["nfs"], "x": role("v")}})
+        check_detached([over_a])
+        await_that(lambda: list(platform.stats()["devices"]) == ["v"], "the devices are gone")
+
+
+def test_what_only_an_open_platform_grants_ends_with_that(tmp_path: Path) -> None:
+    config = endless(tmp_path, platform={"open": True}, nfs={"x": role("v", instances=2)})
+    with (
+        mvmp.Platform(config, socket=str(tmp_path / "mvmp.sock")) as platform,
+        mvmp.Nf("x", socket=tmp_path) as by_its_door,
+        mvmp.Nf("x", socket=tmp_path / "mvmp.sock") as by_the_shared_one,
+        mvmp.Nf("stranger", socket=tmp_path) as stranger,
+    ):
+        own, listed = open_own(by_its_door), by_its_door.open("v")
+        others = by_the_shared_one.open("v"), stranger.open("v")
+        config["platform"]["open"] = False
+        apply(platform, config)
+        check_detached(own)
+        await_that(lambda: list(platform.stats()["nfs"]) == ["x/0"], "the others are out")
+        assert all(handle.closed for handle in others) and not listed.closed
