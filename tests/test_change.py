@@ -240,6 +240,7 @@ def test_a_wrong_file_changes_nothing(tmp_path: Path) -> None:
         missing = endless(tmp_path, match="tcp", nfs={"late": role("tap:rx")})
         missing["ports"]["y"] = {"out": str(tmp_path / "y.pcap")}
         missing["ports"]["z"] = {"pcap": str(tmp_path / "none.pcap")}
+        (tmp_path / "none.pcap").write_bytes(b"no capture")
         done = apply(socket, missing)
         assert done.returncode == 1 and "none.pcap" in done.stderr
         assert cli(socket, "status", "--policies", "-o", "json").stdout == before

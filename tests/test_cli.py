@@ -52,6 +52,7 @@ STATS: dict[str, Any] = {
             "tx": {"accepted": 3, "transmitted": 2, "drops": {"tx_full": 1}},
             "ended": True,
             "present": True,
+            "link": True,
             "started": True,
             "waits_for": [],
             "faults": ["in.pcap is cut short"],

@@ -152,6 +152,7 @@ def test_a_folder_stays_whose_it_was_where_something_else_cannot_be_done(reachab
     with mvmp.Platform(config, socket=str(reachable / "mvmp.sock")) as platform:
         new = copy.deepcopy(config)
         new["ports"]["b"] = {"pcap": str(reachable / "none.pcap")}
+        (reachable / "none.pcap").write_bytes(b"no capture")
         new["nfs"]["x"]["uid"] = NEW
         reply = _mvmp.operator(str(platform.socket), {"type": "apply", "config": new})
         assert reply["type"] == "error" and "none.pcap" in reply["message"]

@@ -21,6 +21,7 @@ use crate::dpdk::{BlockedSignals, Eal, EalError, PoolError};
 
 mod build;
 pub(crate) mod devices;
+pub(crate) mod files;
 pub(crate) mod ports;
 
 /// Why a platform could not start.

@@ -52,6 +52,8 @@ pub enum NotTaken {
 /// What both sides see.
 #[derive(Debug, Default)]
 struct Shared {
+    /// The port is in service: what the file held may go.
+    begun: AtomicBool,
     /// The worker pushes no more.
     stop: AtomicBool,
     /// Frames that are done with: in the operating system's hands, or lost.
@@ -81,7 +83,8 @@ pub struct CaptureSink {
 }
 
 impl CaptureSink {
-    /// Creates the file; its extension says the format, `-` is standard output.
+    /// Opens or creates the file; its extension says the format, `-` is standard output. What it held stays until
+    /// [`Self::begin`] or the first frame.
     ///
     /// # Errors
     /// The file cannot be created.
@@ -120,6 +123,13 @@ impl CaptureSink {
             shared,
             thread: Some(thread),
         })
+    }
+
+    /// The port is in service: the file begins anew.
+    pub fn begin(&self) {
+        // ORDERING: a flag that says nothing of other memory.
+        self.shared.begun.store(true, Ordering::Relaxed);
+        self.wake();
     }
 
     /// How many more frames of up to `frame_bytes_max` are certainly accepted now.
@@ -296,6 +306,7 @@ impl WriteBehind {
             nap();
         }
         if let Some(writer) = self.writer.take()
+            && self.has_begun()
             && let Err(error) = writer.finish()
         {
             self.shared.fault.put(error);
@@ -319,9 +330,15 @@ impl WriteBehind {
         }
     }
 
+    fn has_begun(&self) -> bool {
+        self.written > 0 || self.shared.begun.load(Ordering::Relaxed)
+    }
+
     /// Flushes, then says so.
     fn settle(&mut self) {
+        let has_begun = self.has_begun();
         if let Some(writer) = &mut self.writer
+            && has_begun
             && let Err(error) = writer.flush()
         {
             self.fail(error);

@@ -1,6 +1,6 @@
 //! Capture files as they are written: nanoseconds, in this machine's byte order.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -48,8 +48,11 @@ impl CaptureFormat {
 /// Writes frames to a capture file. Call [`Self::finish`]; dropping may lose what is buffered.
 pub struct CaptureWriter {
     out: BufWriter<Box<dyn Write + Send>>,
+    /// Emptied when writing begins, not before: whoever only opens it destroys nothing.
+    old: Option<File>,
     path: PathBuf,
     format: CaptureFormat,
+    begun: bool,
     /// pcap: the link that the header names, once it is written. pcapng: the interfaces, in order.
     links: Vec<Link>,
     /// Bytes that were given to `out`.
@@ -59,44 +62,67 @@ pub struct CaptureWriter {
 }
 
 impl CaptureWriter {
-    /// Creates the file in the format that its extension says; `-` is standard output.
+    /// Opens the file in the format that its extension says, or creates it; `-` is standard output. What is in
+    /// it stays until the first frame, flush or finish.
     ///
     /// # Errors
-    /// The file cannot be created or written to.
+    /// The file cannot be created.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, CaptureError> {
         let path = path.as_ref();
         Self::create_as(path, CaptureFormat::of(path))
     }
 
-    /// Creates the file in this format; `-` is standard output.
+    /// The same, in this format.
     ///
     /// # Errors
-    /// The file cannot be created or written to.
+    /// The file cannot be created.
     pub fn create_as(path: impl AsRef<Path>, format: CaptureFormat) -> Result<Self, CaptureError> {
         let path = path.as_ref();
+        let failed = |source| CaptureError::Io {
+            path: path.into(),
+            action: "create",
+            source,
+        };
+        let mut old = None;
         let sink: Box<dyn Write + Send> = if path.as_os_str() == "-" {
             Box::new(io::stdout())
         } else {
-            let failed = |source| CaptureError::Io {
-                path: path.into(),
-                action: "create",
-                source,
-            };
-            Box::new(File::create(path).map_err(failed)?)
+            let mut options = OpenOptions::new();
+            let file = options.write(true).create(true).truncate(false).open(path);
+            let file = file.map_err(failed)?;
+            if file.metadata().map_err(failed)?.is_file() {
+                old = Some(file.try_clone().map_err(failed)?);
+            }
+            Box::new(file)
         };
-        let out = BufWriter::with_capacity(BUFFER_BYTES, sink);
-        let mut writer = Self {
-            out,
+        Ok(Self {
+            out: BufWriter::with_capacity(BUFFER_BYTES, sink),
+            old,
             path: path.into(),
             format,
+            begun: false,
             links: Vec::new(),
             bytes: 0,
             ends: Vec::new(),
-        };
-        if format == CaptureFormat::Pcapng {
-            writer.all(&[section_header().as_flattened()])?;
+        })
+    }
+
+    /// Takes what the file held out of it, and begins anew.
+    fn begin(&mut self) -> Result<(), CaptureError> {
+        if std::mem::replace(&mut self.begun, true) {
+            return Ok(());
         }
-        Ok(writer)
+        if let Some(old) = self.old.take() {
+            old.set_len(0).map_err(|source| CaptureError::Io {
+                path: self.path.clone(),
+                action: "write",
+                source,
+            })?;
+        }
+        match self.format {
+            CaptureFormat::Pcap => Ok(()),
+            CaptureFormat::Pcapng => self.all(&[section_header().as_flattened()]),
+        }
     }
 
     /// Writes one frame. Times before 1970 become 1970, and in pcap those after 2106 become 2106.
@@ -125,6 +151,7 @@ impl CaptureWriter {
         wire_length: u32,
         link: Link,
     ) -> Result<(), CaptureError> {
+        self.begin()?;
         let length = (head.len() + tail.len()) as u32;
         let time = u64::try_from(timestamp_ns).unwrap_or(0);
         let buffered = self.out.buffer().len();
@@ -170,6 +197,7 @@ impl CaptureWriter {
     /// # Errors
     /// The file cannot be written to.
     pub fn flush(&mut self) -> Result<(), CaptureError> {
+        self.begin()?;
         let path = &self.path;
         self.out.flush().map_err(|source| CaptureError::Io {
             path: path.clone(),
@@ -193,6 +221,7 @@ impl CaptureWriter {
     /// # Errors
     /// The file cannot be written to.
     pub fn finish(mut self) -> Result<(), CaptureError> {
+        self.begin()?;
         if self.format == CaptureFormat::Pcap && self.links.is_empty() {
             self.name_link(Link::Ethernet)?;
         }

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use super::sockets::Sockets;
 use super::state::Control;
-use crate::platform::ports::{frame_room, max_frame};
+use crate::platform::files;
+use crate::platform::ports::{frame_room, max_frame, what_is_missing};
 
 /// What an operator wants to hold.
 #[derive(Deserialize)]
@@ -94,6 +95,20 @@ impl Control {
             if present == Some(true) && running.is_some_and(|running| running != port) {
                 let reason = "a port in use cannot change: apply without it, then with it again";
                 change.refuse(Section::Ports, &port.name, reason);
+            }
+        }
+        let absent = |port: &&PortSpec| {
+            let known = self.port_number(&port.name);
+            known.is_none_or(|number| !self.ports[number].present)
+        };
+        for port in new.ports.iter().filter(absent) {
+            if let Err(reason) = what_is_missing(&port.kind) {
+                change.refuse(Section::Ports, &port.name, reason);
+            }
+        }
+        if let Some((ports, reason)) = files::conflict(new.ports.iter()) {
+            for port in ports {
+                change.refuse(Section::Ports, port, reason.clone());
             }
         }
         let domains = new.domains();

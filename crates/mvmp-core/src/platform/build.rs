@@ -14,7 +14,7 @@ use mvmp_wire::memory::{self, Access, Mapping, Sealed};
 use mvmp_wire::region::RecordRegion;
 use serde_json::{Value, json};
 
-use super::{StartError, devices, eventfd, ports, spawn};
+use super::{StartError, devices, eventfd, files, ports, spawn};
 use crate::control::{
     Connections, Control, DeviceEntry, PoolEntry, PortEntry, Reclaims, WorkerEntry,
 };
@@ -47,6 +47,10 @@ pub struct Domain {
 
 impl Builder {
     pub(super) fn build(self) -> Result<Control, StartError> {
+        if let Some(([name, _], reason)) = files::conflict(self.config.ports.iter()) {
+            let name = name.into();
+            return Err(StartError::Port { name, reason });
+        }
         let groups = self.groups();
         let cpus = self.cpus(groups.len())?;
         let mut domains = Vec::new();
@@ -80,12 +84,21 @@ impl Builder {
             quiet_ticks: 0,
             config: self.config,
         };
+        // All are opened before any is in service: what their files held is there if one cannot be.
+        let mut opened = Vec::new();
         for number in 0..control.ports.len() {
-            if let Err(reason) = control.plug(number) {
-                let name = control.ports[number].spec.name.clone();
-                control.abandon();
-                return Err(StartError::Port { name, reason });
+            match control.open_io(number) {
+                Ok(io) => opened.push((number, io)),
+                Err(reason) => {
+                    let name = control.ports[number].spec.name.clone();
+                    drop(opened);
+                    control.abandon();
+                    return Err(StartError::Port { name, reason });
+                }
             }
+        }
+        for (number, io) in opened {
+            control.serve_port(number, io);
         }
         Ok(control)
     }

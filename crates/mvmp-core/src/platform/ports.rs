@@ -15,7 +15,7 @@ use crate::worker::Command;
 use crate::worker::face::Face;
 use crate::worker::port::{Capture, Io, Nic, Port};
 
-use super::devices;
+use super::{devices, files};
 
 /// Ethernet's usual MTU with two VLAN tags.
 const FRAME_BYTES_DEFAULT: u32 = 1522;
@@ -63,8 +63,8 @@ pub fn reserve(spec: &PortSpec) -> u32 {
 }
 
 impl Control {
-    /// Makes a port that the configuration names and gives it to its worker.
-    pub(super) fn plug(&mut self, number: usize) -> Result<(), String> {
+    /// Makes a port and gives it to its worker.
+    fn plug(&mut self, number: usize) -> Result<(), String> {
         let io = self.open_io(number)?;
         self.serve_port(number, io);
         Ok(())
@@ -91,6 +91,7 @@ impl Control {
         }
         if let Io::Capture(capture) = &io {
             entry.faults = capture.faults();
+            capture.sink.iter().for_each(CaptureSink::begin);
         }
         entry.link = match (&io, &entry.spec.kind) {
             (_, PortKind::Interface { interface }) => LinkSource::Kernel(interface.clone()),
@@ -164,6 +165,10 @@ impl Control {
         );
         let new = config.map_err(|error| error.to_string())?.ports.remove(0);
         what_is_missing(&new.kind)?;
+        let others = self.ports.iter().filter(|port| port.present);
+        if let Some((_, why)) = files::conflict(others.map(|port| &port.spec).chain([&new])) {
+            return Err(why);
+        }
         let pool = &self.pools[self.ports[number].pool].pool;
         if max_frame(&new) > frame_room(pool.data_room_bytes()) {
             return Err(format!(
@@ -216,7 +221,7 @@ impl Control {
 }
 
 /// What a port stands on and that is not there: to be said before anything about its frames.
-fn what_is_missing(kind: &PortKind) -> Result<(), String> {
+pub(crate) fn what_is_missing(kind: &PortKind) -> Result<(), String> {
     let there = |path: &Path, of: &Path, action| {
         let found = std::fs::metadata(path);
         found.map(drop).map_err(|source| {
