@@ -118,9 +118,10 @@ def run(args: argparse.Namespace) -> int:
     from mvmp import _mvmp
 
     _mvmp.log_to_stderr()
+    # The signals first: what is told to stop while it starts gives interfaces back all the same.
     with (
-        mvmp.Platform(args.file, socket=socket_of(args), harden=args.harden, ports=ports) as platform,
         StopSignals() as signals,
+        mvmp.Platform(args.file, socket=socket_of(args), harden=args.harden, ports=ports) as platform,
     ):
         announce(platform, args)
         code = wait(platform, signals, until_drained=args.until_drained)
