@@ -1,9 +1,9 @@
-"""Frames that NFs build: whom they reach, and who can read them."""
+"""Frames that an NF builds, with what they begin with: they leave as forwarded packets do."""
 
 from __future__ import annotations
 
-import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,87 +14,198 @@ pytest.importorskip("mvmp._mvmp", reason="the extension module is not built")
 pytest.importorskip("scapy")
 
 import mvmp
-from stages import CPUS, capture, frames, needs_two_cpus
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Dot1Q, Ether
+from scapy.utils import RawPcapNgReader, RawPcapReader
+from stages import Stage, capture, lossless, role
 
 if not hasattr(mvmp, "Platform"):
     pytest.skip("the extension module is built without the platform", allow_module_level=True)
 
-TABLE_1 = Path(__file__).parents[1] / "policies" / "table1.toml"
+A, B = "02:00:00:00:00:0a", "02:00:00:00:00:0b"
+ETHERNET, RAW_IP = 1, 101
+ADDRESSES = {"ethernet": {"src": A, "dst": B}}
+ENDS = {"local": "192.0.2.1", "remote": "192.0.2.7"}
+SIX = {"local": "2001:db8::1", "remote": "2001:db8::7"}
 
 
-def two_pools(traffic: str, order: str, workers: int) -> dict[str, Any]:
-    """`x` reads `b` and builds frames for `y`; only `z` reads `a`."""
-    ports = {name: {"pcap": traffic, "rate": 1, "wait_for": ["nobody"]} for name in order}
-    return {
-        "platform": {"workers": CPUS[:workers]},
-        "ports": ports,
+def packets() -> list[bytes]:
+    """IPv4 and IPv6 in turn, of all short lengths."""
+    return [
+        bytes(ip / UDP(sport=n + 1, dport=99) / bytes(n))
+        for n in range(40)
+        for ip in (IP(src="10.0.0.1", dst="10.0.0.2"), IPv6(src="2001:db8:1::1", dst="2001:db8:1::2"))
+    ]
+
+
+def tagged() -> list[bytes]:
+    return [
+        bytes(Ether(src=A, dst=B) / Dot1Q(vlan=7) / (IP if p[0] >> 4 == 4 else IPv6)(p)) for p in packets()
+    ]
+
+
+def links_and_frames(path: Path) -> list[tuple[int, bytes]]:
+    """What a capture file says that its frames begin with, and the frames."""
+    with RawPcapReader(str(path)) as reader:
+        ng = isinstance(reader, RawPcapNgReader)
+        return [(meta.linktype if ng else reader.linktype, frame) for frame, meta in reader]
+
+
+def forward(handle: mvmp.NfHandle, burst: mvmp.Burst) -> None:
+    handle.tx_burst(burst, timeout=None)
+
+
+def rebuild(handle: mvmp.NfHandle, burst: mvmp.Burst) -> None:
+    for packet in burst:
+        assert handle.send([bytes(packet)], packet.in_port, packet.link, timeout=None) == 1
+
+
+# (what comes in and its link type, how it is received, how the other port sends, the file)
+WAYS: list[tuple[list[bytes], int, Any, dict[str, Any], str]] = [
+    (packets(), RAW_IP, "all", {}, "out.pcapng"),
+    (packets(), RAW_IP, "all", {}, "out.pcap"),
+    (packets(), RAW_IP, "all", ADDRESSES, "out.pcap"),
+    (packets(), RAW_IP, "all", {"encap": {"ipip": ENDS}}, "out.pcap"),
+    (packets(), RAW_IP, "all", {"encap": {"ipip": SIX}, **ADDRESSES}, "out.pcap"),
+    (packets(), RAW_IP, "all", {"encap": {"vlan": 7}}, "out.pcap"),
+    (packets(), RAW_IP, "all", {"encap": {"vxlan": {"vni": 1, **ENDS}}, **ADDRESSES}, "out.pcap"),
+    (tagged(), ETHERNET, {"strip": ["vlan"]}, ADDRESSES, "out.pcap"),
+    (tagged(), ETHERNET, {"strip": "auto"}, {"encap": {"gre": ENDS}, **ADDRESSES}, "out.pcap"),
+    (tagged(), ETHERNET, {"decap": "auto"}, {}, "out.pcapng"),
+]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way[1]}-{way[2]}-{list(way[3])}-{way[4]}")
+def test_what_begins_with_ip_leaves_as_it_would_if_it_were_forwarded(
+    tmp_path: Path, way: tuple[list[bytes], int, Any, dict[str, Any], str]
+) -> None:
+    frames, link, receive, send, out = way
+    left: list[Any] = []
+    ways: list[Callable[[mvmp.NfHandle, mvmp.Burst], None]] = [forward, rebuild]
+    for pass_on in ways:
+        folder = tmp_path / pass_on.__name__
+        folder.mkdir()
+
+        def body(nf: mvmp.Nf, pass_on: Any = pass_on) -> None:
+            handle = nf.open("wire")
+            for burst in handle.bursts(32):
+                pass_on(handle, burst)
+
+        config = {
+            "ports": {
+                "a": lossless(pcap=capture(folder, "in", frames, link)),
+                "b": lossless(out=str(folder / out)),
+            },
+            "devices": {
+                "wire": {
+                    "mode": "bridge",
+                    "ports": ["a", "b"],
+                    "receive": {"a": receive},
+                    "send": {"b": send},
+                }
+            },
+            "nfs": {"nf": role("wire")},
+        }
+        with Stage(config, folder, {"nf": body}) as stage:
+            stats = stage.finish()
+        drops = stats["closed_handles"][0]["out"]["drops"]
+        left.append((links_and_frames(folder / out), drops))
+    if "decap" in receive:
+        assert left[1] == (list(zip([228, 229] * 40, packets(), strict=True)), {}), "it had not the frame"
+    else:
+        assert left[0] == left[1]
+        assert len(left[0][0]) + sum(left[0][1].values()) == len(frames)
+
+
+def test_other_nfs_see_what_was_built(tmp_path: Path) -> None:
+    out = tmp_path / "out.pcapng"
+    config = {
+        "platform": {"open": True},
+        "ports": {"b": lossless(out=str(out))},
         "devices": {
-            "da": {"mode": "direct", "ports": ["a"]},
-            "db": {"mode": "direct", "ports": ["b"]},
-            "v": {"mode": "rootless"},
-        },
-        "nfs": {
-            "x": {"devices": ["db", "v"]},
-            "y": {"devices": ["v:rx"]},
-            "z": {"devices": ["da:rx"]},
-            "nobody": {"devices": ["da:rx"]},
+            "chain": {"mode": "rootless"},
+            "exit": {"mode": "direct", "ports": ["b"], "receive": {}},
+            "watch": {
+                "mode": "direct",
+                "ports": ["b"],
+                "receive": {"b": {"match": "src host 10.0.0.1", "direction": "out"}},
+            },
         },
     }
-
-
-def pools_with(text: bytes) -> set[int]:
-    """The pools, all of them mapped by the platform in this process, in which these bytes lie."""
-    pools = set()
-    with open("/proc/self/mem", "rb") as memory:
-        for line in Path("/proc/self/maps").read_text().splitlines():
-            if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) .*mvmp-pool-([0-9]+)", line):
-                start, end, number = int(found[1], 16), int(found[2], 16), int(found[3])
-                memory.seek(start)
-                if text in memory.read(end - start):
-                    pools.add(number)
-    return pools
-
-
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=needs_two_cpus)])
-@pytest.mark.parametrize("order", ["ab", "ba"])
-def test_a_built_frame_reaches_who_is_to_have_it_and_lies_where_nobody_else_reads(
-    tmp_path: Path, order: str, workers: int
-) -> None:
+    four = bytes(IP(src="10.0.0.1", dst="10.0.0.2") / UDP(sport=1, dport=99))
+    six = bytes(IPv6(src="2001:db8::1", dst="2001:db8::2") / UDP(sport=1, dport=99))
+    built = [(bytes(Ether(src=A, dst=B) / IP(four)), 1, 14), (four, 4, 0), (six, 6, 0)]
     socket = str(tmp_path / "mvmp.sock")
-    secret = b"of x for y and for port b"
-    frame = bytes(14) + secret + bytes(30)
     with (
-        mvmp.Platform(two_pools(capture(tmp_path, "traffic", frames(10)), order, workers), socket=socket),
-        mvmp.Nf("x", socket=str(tmp_path)) as x,
-        mvmp.Nf("y", socket=str(tmp_path)) as y,
-        mvmp.Nf("z", socket=str(tmp_path)) as z,
+        mvmp.Platform(config, socket=socket),
+        mvmp.Nf("sender", socket=socket) as sender,
+        mvmp.Nf("receiver", socket=socket) as receiver,
     ):
-        db, v, received = x.open("db"), x.open("v", rx=False, tx=True), y.open("v")
-        z.open("da")
-        assert v.send([frame] * 10) == db.send([frame] * 10) == 10
-        got: list[bytes] = []
-        while len(got) < 10 and (burst := received.rx_burst(32, timeout=5.0)):
-            got += [bytes(packet) for packet in burst]
-        assert got == [frame] * 10
-        while db.stats()["platform"]["out"]["built"] < 10:
+        chain, into = sender.open("chain"), receiver.open("chain", match="udp dst port 99")
+        watch, leave = receiver.open("watch", tx=False), receiver.open("exit", rx=False)
+        for frame, link, _ in built:
+            assert chain.send([frame], link=link) == 1
+        seen: list[tuple[bytes, int, int]] = []
+        while len(seen) < len(built):
+            burst = into.rx_burst(8, timeout=20)
+            assert burst
+            seen += list(zip(map(bytes, burst), burst.link.tolist(), burst.l3_offset.tolist(), strict=True))
+            burst.forward(leave)
+        assert seen == built
+        watched: list[tuple[bytes, int, int]] = []
+        while len(watched) < 2:
+            burst = watch.rx_burst(8, timeout=20)
+            assert burst
+            watched += list(
+                zip(map(bytes, burst), burst.link.tolist(), burst.direction.tolist(), strict=True)
+            )
+        assert watched == [(built[0][0], 1, 1), (four, 4, 1)]
+    assert links_and_frames(out) == [(1, built[0][0]), (228, four), (229, six)]
+
+
+def test_what_begins_with_ip_reaches_no_nic_without_addresses(tmp_path: Path) -> None:
+    config = {
+        "platform": {"open": True},
+        "ports": {"bare": "net_null0,no-rx=1", "addressed": "net_null1,no-rx=1"},
+        "devices": {
+            "chain": {"mode": "rootless"},
+            "bare": {"mode": "direct", "ports": ["bare"]},
+            "addressed": {"mode": "direct", "ports": ["addressed"], "send": {"addressed": ADDRESSES}},
+        },
+    }
+    socket = str(tmp_path / "mvmp.sock")
+    ethernet = bytes(Ether(src=A, dst=B) / IP() / UDP() / bytes(20))
+    with (
+        mvmp.Platform(config, socket=socket) as platform,
+        mvmp.Nf("sender", socket=socket) as sender,
+        mvmp.Nf("receiver", socket=socket) as receiver,
+    ):
+        chain, into = sender.open("chain"), receiver.open("chain")
+        bare, addressed = receiver.open("bare"), receiver.open("addressed")
+        for handle in bare, addressed:
+            assert handle.send([ethernet]) == 1
+            assert handle.send(packets()[:4], link=4) == 4
+        # The same by way of another NF, which forwards them.
+        for over in bare, addressed:
+            assert chain.send([ethernet]) + chain.send(packets()[:4], None, 6) == 5
+            passed = 0
+            while passed < 5:
+                burst = into.rx_burst(8, timeout=20)
+                assert burst
+                passed += burst.forward(over)
+
+        def books() -> dict[str, Any]:
+            stats = platform.stats()
+            handles = {handle["device"]: handle["out"] for handle in stats["handles"] if handle["slot"] > 1}
+            sent = {name: port["tx"]["transmitted"] for name, port in stats["ports"].items()}
+            return {"sent": sent, "drops": {name: out["drops"] for name, out in handles.items()}}
+
+        wanted = {
+            "sent": {"bare": 2, "addressed": 10},
+            "drops": {"bare": {"no_ethernet": 8}, "addressed": {}},
+        }
+        deadline = time.monotonic() + 20
+        while books() != wanted and time.monotonic() < deadline:
             time.sleep(0.01)
-        drops = [handle.stats()["platform"]["drops"] for handle in (received, v)]
-        assert drops == [{}, {}]
-        assert pools_with(secret) == {order.index("b")}, "z reads the other pool"
-
-
-def test_the_firewall_and_the_ips_of_table_1_build_frames_for_each_other(tmp_path: Path) -> None:
-    ports = {f"NIC{n}": capture(tmp_path, "traffic", frames(10)) for n in range(1, 7)}
-    frame = bytes(range(60))
-    with (
-        mvmp.Platform(str(TABLE_1), socket=str(tmp_path / "mvmp.sock"), ports=ports),
-        mvmp.Nf("firewall", socket=str(tmp_path)) as firewall,
-        mvmp.Nf("ips", socket=str(tmp_path)) as ips,
-    ):
-        one, other = firewall.open("virt0"), ips.open("virt0")
-        for sender, receiver in ((one, other), (other, one)):
-            assert sender.send([frame] * 10) == 10
-            got: list[bytes] = []
-            while len(got) < 10 and (burst := receiver.rx_burst(32, timeout=5.0)):
-                got += [bytes(packet) for packet in burst]
-            assert got == [frame] * 10
+        assert books() == wanted

@@ -323,6 +323,7 @@ def test_wrong_arguments_of_calls_are_refused_before_anything_moves(platform: mv
             (IndexError, "packet 99", lambda: handle.tx_burst(burst, [99])),
             (mvmp.ConfigError, "too long", lambda: handle.send([bytes(100_000)])),
             (TypeError, "bytes-like", lambda: handle.send([5])),  # type: ignore[list-item]
+            (ValueError, r"link=5: give 1 \(Ethernet\), 4", lambda: handle.send([b"x"], link=5)),
             (ValueError, "0 packets", lambda: handle.rx_burst(0)),
             (OverflowError, "negative", lambda: handle.rx_burst(-1)),
             (ValueError, "-1 s", lambda: handle.rx_burst(1, timeout=-1)),

@@ -12,7 +12,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use mvmp_nf::{ConnectOptions, Nf, OpenOptions};
+use mvmp_nf::{ConnectOptions, Link, Nf, OpenOptions};
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -41,7 +41,7 @@ impl Circulating {
         let nf = Nf::connect(SEEDER, options)?;
         let device = nf.open(SEEDED, OpenOptions::default())?;
         let frames: Vec<&[u8]> = self.frames.iter().map(Vec::as_slice).collect();
-        let taken = device.send_within(&frames, None, Some(PATIENCE), &|| false)?;
+        let taken = device.send_within(&frames, None, Link::Ethernet, Some(PATIENCE), &|| false)?;
         if taken != frames.len() {
             return Err(format!("only {taken} of {} frames were taken", frames.len()).into());
         }

@@ -226,10 +226,26 @@ class NfHandle:
         self,
         frames: Sequence[Buffer],
         in_port: str | int | None = None,
+        link: int = 1,
         *,
         timeout: float | None = 0,
     ) -> int:
-        """Sends frames that the NF built, copied to its private memory; returns how many had room."""
+        """Sends frames that the NF built, copied to its private memory.
+
+        Args:
+            frames: Bytes from the first header on.
+            in_port: The port to assume as the input where the send policy asks for it.
+            link: What they begin with, as in the column `link`: 1 Ethernet, 4 IPv4, 6 IPv6. What begins
+                with IP leaves as a forwarded packet of that link does.
+            timeout: As for `tx_burst`.
+
+        Returns:
+            How many there was room for.
+
+        Raises:
+            ValueError: There is no such `link`; nothing was sent.
+            ConfigError: A frame can never fit; nothing was sent.
+        """
 
     def bursts(self, n: int = 32) -> Bursts:
         """As `Nf.bursts`, of this handle alone."""

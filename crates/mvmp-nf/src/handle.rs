@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mvmp_wire::Op;
 use mvmp_wire::message::{FromPlatform, PortFacts, ToPlatform};
+use mvmp_wire::packet::Link;
 use serde_json::{Value, json};
 
 use crate::burst::{Burst, Which};
@@ -207,12 +208,17 @@ impl Handle {
         })
     }
 
-    /// Sends frames that this NF built. Returns how many there was room for.
+    /// Sends frames that this NF built, which begin with `link`. Returns how many there was room for.
     ///
     /// # Errors
     /// As [`Self::tx_burst`]; [`NfError::Config`] for a frame that can never fit.
-    pub fn send(&self, frames: &[&[u8]], in_port: Option<u16>) -> Result<usize, NfError> {
-        self.send_within(frames, in_port, Some(Duration::ZERO), &crate::never)
+    pub fn send(
+        &self,
+        frames: &[&[u8]],
+        in_port: Option<u16>,
+        link: Link,
+    ) -> Result<usize, NfError> {
+        self.send_within(frames, in_port, link, Some(Duration::ZERO), &crate::never)
     }
 
     /// As [`Self::send`], waiting for room; `None` for ever.
@@ -223,6 +229,7 @@ impl Handle {
         &self,
         frames: &[&[u8]],
         in_port: Option<u16>,
+        link: Link,
         timeout: Option<Duration>,
         interrupted: Interrupted,
     ) -> Result<usize, NfError> {
@@ -234,7 +241,7 @@ impl Handle {
         };
         let opening = self.opening();
         transmit::until_taken(frames.len(), timeout, interrupted, |taken| {
-            transmit::send(&opening, &frames[taken..], in_port)
+            transmit::send(&opening, &frames[taken..], in_port, link)
         })
     }
 

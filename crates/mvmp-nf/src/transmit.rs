@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use mvmp_wire::packet::Link;
 use mvmp_wire::{Descriptor, GRANULE_BYTES, Op, PRIVATE_POOL};
 
 use crate::Interrupted;
@@ -120,7 +121,12 @@ pub(crate) fn until_taken(
 }
 
 /// Copies frames to private memory and sends them from there; returns how many there was room for.
-pub(crate) fn send(opening: &Opening, frames: &[&[u8]], in_port: u8) -> Result<usize, NfError> {
+pub(crate) fn send(
+    opening: &Opening,
+    frames: &[&[u8]],
+    in_port: u8,
+    link: Link,
+) -> Result<usize, NfError> {
     opening.check()?;
     if !opening.tx {
         return Err(NfError::NotAuthorized(format!(
@@ -159,11 +165,8 @@ pub(crate) fn send(opening: &Opening, frames: &[&[u8]], in_port: u8) -> Result<u
         if !session.private.copy_in(at as usize, frames[taken]) {
             break;
         }
-        returns.fill(
-            worker,
-            slots,
-            private(at, frames[taken].len() as u16, opening, in_port),
-        );
+        let length = frames[taken].len() as u16;
+        returns.fill(worker, slots, private(at, length, opening, (in_port, link)));
         room -= 1;
         taken += 1;
     }
@@ -173,10 +176,10 @@ pub(crate) fn send(opening: &Opening, frames: &[&[u8]], in_port: u8) -> Result<u
     Ok(taken)
 }
 
-/// The port to assume as input travels as the hop: docs/protocol.md.
-fn private(at: u32, length: u16, opening: &Opening, in_port: u8) -> Descriptor {
+/// The port to assume as input travels as the hop, the link as the token: docs/protocol.md.
+fn private(at: u32, length: u16, opening: &Opening, (in_port, link): (u8, Link)) -> Descriptor {
     Descriptor {
-        token: 0,
+        token: link as u32,
         pool: PRIVATE_POOL,
         granule: at / GRANULE_BYTES as u32,
         offset: (at % GRANULE_BYTES as u32) as u16,

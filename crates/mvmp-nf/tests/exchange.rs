@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::thread;
 use std::time::Duration;
 
-use mvmp_nf::{Burst, ConnectOptions, Nf, NfError, OpenOptions, Wait, Which, never};
+use mvmp_nf::{Burst, ConnectOptions, Link, Nf, NfError, OpenOptions, Wait, Which, never};
 use mvmp_wire::message::{ErrorCode, FromPlatform, ToPlatform};
 use mvmp_wire::{Descriptor, Op, PRIVATE_POOL};
 use platform::{Peer, Platform, await_true, close, connected, opened};
@@ -162,23 +162,25 @@ fn built_frames_travel_by_private_memory_which_is_used_again() {
     let handle = opened(&nf, &mut peer, "span0");
     for round in 0..200_u32 {
         let frame = vec![round as u8; 100 + round as usize * 7];
-        assert_eq!(handle.send(&[&frame, b"x"], None).unwrap(), 2);
+        let link = [Link::Ethernet, Link::Ipv4, Link::Ipv6][round as usize % 3];
+        assert_eq!(handle.send(&[&frame, b"x"], None, link).unwrap(), 2);
         let returned = peer.returned(99);
-        assert_eq!(
-            (returned[0].pool, returned[0].token, returned[0].arg),
-            (PRIVATE_POOL, 0, 0)
-        );
+        let said = |built: &Descriptor| (built.pool, built.token, built.hop, built.arg);
+        let meant = (PRIVATE_POOL, link as u32, u8::MAX, 0);
+        assert_eq!([said(&returned[0]), said(&returned[1])], [meant; 2]);
         assert_eq!(peer.private_bytes(&returned[0]), frame);
         assert_eq!(peer.private_bytes(&returned[1]), b"x");
     }
     let large = vec![0; 10_000];
     assert_eq!(
-        handle.send(&[&large, &large], None).unwrap(),
+        handle
+            .send(&[&large, &large], None, Link::Ethernet)
+            .unwrap(),
         1,
         "16 KiB hold one such frame at a time"
     );
     assert!(matches!(
-        handle.send(&[&[0; 20_000]], None),
+        handle.send(&[&[0; 20_000]], None, Link::Ethernet),
         Err(NfError::Config { .. })
     ));
     close(nf, &peer);

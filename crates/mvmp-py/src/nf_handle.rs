@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mvmp_nf::{Handle, Wait, Which};
+use mvmp_nf::{Handle, Link, Wait, Which};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -139,6 +139,17 @@ impl NfHandle {
     }
 }
 
+/// What frames begin with, by a value of the `link` column.
+fn link_of(number: u8) -> PyResult<Link> {
+    let link = Link::from_bits(number);
+    if link as u8 != number {
+        return Err(PyValueError::new_err(format!(
+            "link={number}: give 1 (Ethernet), 4 (IPv4) or 6 (IPv6), as in the column `link`"
+        )));
+    }
+    Ok(link)
+}
+
 /// Refuses bursts of nothing.
 pub fn check_size(n: usize) -> PyResult<()> {
     if n == 0 || n > 1 << 20 {
@@ -197,24 +208,26 @@ impl NfHandle {
         self.mirror_burst(py, burst.get(), mask, timeout, in_port)
     }
 
-    /// Sends frames that the NF built.
-    #[pyo3(signature = (frames, in_port = None, *, timeout = Timeout::BySources), text_signature = "($self, frames, in_port=None, *, timeout=0)")]
+    /// Sends frames that the NF built, which begin with `link`.
+    #[pyo3(signature = (frames, in_port = None, link = Link::Ethernet as u8, *, timeout = Timeout::BySources), text_signature = "($self, frames, in_port=None, link=1, *, timeout=0)")]
     fn send(
         &self,
         py: Python<'_>,
         frames: Vec<Bytes>,
         in_port: Option<&Bound<'_, PyAny>>,
+        link: u8,
         timeout: Timeout,
     ) -> PyResult<usize> {
         let in_port = in_port.map(|port| self.port_number(port)).transpose()?;
+        let link = link_of(link)?;
         let frames: Vec<&[u8]> = frames.iter().map(Bytes::as_slice).collect();
         let limit = timeout.limit(self.handle.lossless());
         if limit == Some(Duration::ZERO) {
-            return self.handle.send(&frames, in_port).map_err(from_nf);
+            return self.handle.send(&frames, in_port, link).map_err(from_nf);
         }
         blocking(py, |interrupted| {
             self.handle
-                .send_within(&frames, in_port, limit, interrupted)
+                .send_within(&frames, in_port, link, limit, interrupted)
         })
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use mvmp_nf::{Burst, Handle, Nf, OpenOptions, Which};
+use mvmp_nf::{Burst, Handle, Link, Nf, OpenOptions, Which};
 use mvmp_testkit::{
     Stage, all_handles, books, bytes_of, frames, number, open, record, send_all, serve, traffic,
 };
@@ -197,7 +197,7 @@ fn frames_that_an_nf_builds_leave_by_the_port_that_it_names() {
     let built: Vec<Vec<u8>> = (0..100u8).map(|n| vec![n; 60 + n as usize]).collect();
     for frame in &built {
         let sent = bridge
-            .send_within(&[frame], Some(0), None, &|| false)
+            .send_within(&[frame], Some(0), Link::Ethernet, None, &|| false)
             .unwrap();
         assert_eq!(sent, 1);
     }

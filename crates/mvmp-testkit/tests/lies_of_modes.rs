@@ -289,6 +289,42 @@ fn built_frames_too_short_for_a_header_leave_whole_or_under_a_name() {
 }
 
 #[test]
+fn a_built_frame_of_any_link_leaves_whole_or_under_a_name() {
+    const LENGTHS: u16 = 60;
+    let stage = Stage::new(DEVICES);
+    let mut random = rand::rng();
+    let tokens = [1, 4, 6, 4 | 1 << 8, 6 | 0xffff_ff00, u32::MAX];
+    let lies = || {
+        let mut liar = liar(&stage);
+        let handles = SENDING.map(|device| liar.open(device).number);
+        for over in handles {
+            for token in tokens {
+                assert!(
+                    liar.private
+                        .copy_in(0, &random.random::<[u8; LENGTHS as usize]>())
+                );
+                let lie = |length| Descriptor {
+                    token,
+                    ..built(over, length, 0)
+                };
+                let all: Vec<Descriptor> = (0..LENGTHS).map(lie).collect();
+                assert!(liar.present(&all));
+            }
+        }
+    };
+    let stats = beside_an_honest_nf(&stage, lies);
+    let drops = |device: &str| books(&stats, "liar", device)["out"]["drops"].clone();
+    for device in ["bond", "switch", "pass"] {
+        assert_eq!(drops(device), json!({}), "{device}");
+    }
+    for device in ["tunnel", "retag"] {
+        // Two of the tokens mean Ethernet, the others IP, which fits in neither VXLAN nor a tag.
+        let wanted = json!({ "no_encap": 2 * 14, "no_ethernet": 4 * LENGTHS });
+        assert_eq!(drops(device), wanted, "{device}");
+    }
+}
+
+#[test]
 fn what_is_no_frame_reaches_no_nic() {
     let stage = Stage::new(
         r#"
@@ -307,6 +343,7 @@ devices = ["nic"]
     let handle = liar.open("nic");
     let all: Vec<Descriptor> = (0..20)
         .map(|length| built(handle.number, length, u8::MAX))
+        .flat_map(|ethernet| [0, 4, 6].map(|token| Descriptor { token, ..ethernet }))
         .collect();
     assert!(liar.present(&all));
     let stats = stage.await_stats("the rest is sent", |stats| {
@@ -314,7 +351,7 @@ devices = ["nic"]
     });
     assert_eq!(
         books(&stats, "liar", "nic")["out"]["drops"],
-        json!({ "bad_frame": 14 })
+        json!({ "bad_frame": 14, "no_ethernet": 40 })
     );
     drop(liar);
     stage.await_gone("liar");

@@ -57,7 +57,7 @@ pub type Words = [u64; 2];
 /// One packet. See the module's drawing for the layout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Descriptor {
-    /// The share's secret; 0 for packets from private memory.
+    /// The share's secret. From private memory, in the low 8 bits: `Link` of the first byte (0: Ethernet).
     pub token: u32,
     /// Which pool (0–62), or [`crate::PRIVATE_POOL`].
     pub pool: u8,

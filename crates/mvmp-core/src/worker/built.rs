@@ -105,7 +105,8 @@ impl Worker {
         }
         let from =
             descriptor.granule as usize * mvmp_wire::GRANULE_BYTES + descriptor.offset as usize;
-        // The port that an NF names for a frame of its own travels as the hop byte: see docs/protocol.md.
+        // The port that an NF names for a frame of its own travels as the hop byte, what the frame
+        // begins with as the token: see docs/protocol.md.
         let in_port = if descriptor.hop == u8::MAX {
             ANY_PORT
         } else {
@@ -116,7 +117,7 @@ impl Worker {
             timestamp_ns: self.clock.now_ns(self.tsc),
             wire_length: length as u32,
             in_port,
-            link: Link::Ethernet,
+            link: Link::from_bits(descriptor.token as u8),
         };
         let Some(buffers) = self.parts.pools.get_mut(pool) else {
             return Err(DropReason::NoBuffer);

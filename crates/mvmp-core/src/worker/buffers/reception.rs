@@ -100,7 +100,6 @@ impl Buffers {
         headers: &mut Headers,
     ) -> Result<Item, Refusal> {
         let mbuf = self.fresh_with(bytes.len(), |room| room.copy_from_slice(bytes))?;
-        self.all_ethernet &= arrival.link == Link::Ethernet;
         Ok(self.describe(mbuf, arrival, headers))
     }
 
@@ -180,6 +179,7 @@ impl Buffers {
         // SAFETY: a fresh mbuf of this pool.
         let item = unsafe { item_of(self.base, mbuf, arrival.link) };
         self.note_lengths(item.length(), item.length());
+        self.all_ethernet &= arrival.link == Link::Ethernet;
         packet::parse_into(self.frame(item), arrival.link, headers);
         note(self.records.words(), &item, headers, arrival);
         item
