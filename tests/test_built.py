@@ -16,7 +16,7 @@ pytest.importorskip("scapy")
 import mvmp
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import Dot1Q, Ether
+from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.utils import RawPcapNgReader, RawPcapReader
 from stages import Stage, capture, lossless, role
 
@@ -209,3 +209,35 @@ def test_what_begins_with_ip_reaches_no_nic_without_addresses(tmp_path: Path) ->
         while books() != wanted and time.monotonic() < deadline:
             time.sleep(0.01)
         assert books() == wanted
+
+
+def test_a_bridge_learns_nothing_from_what_begins_with_ip(tmp_path: Path) -> None:
+    # Where an Ethernet header has its source, this packet has `station`.
+    raw = packets()[0]
+    station = ":".join(f"{byte:02x}" for byte in raw[6:12])
+    frame = bytes(Ether(src=A, dst=station) / ARP())
+    outs = {name: tmp_path / f"{name}.out.pcapng" for name in "abc"}
+    config = {
+        "ports": {
+            "a": lossless(pcap=capture(tmp_path, "a", [raw], RAW_IP), out=str(outs["a"]), wait_for=1),
+            "b": lossless(pcap=capture(tmp_path, "b", [frame]), out=str(outs["b"]), wait_for=2),
+            "c": lossless(out=str(outs["c"])),
+        },
+        "devices": {"bridge": {"mode": "bridge", "ports": ["a", "b", "c"]}},
+        "nfs": {"nf": role("bridge"), "later": role("bridge:rx")},
+    }
+
+    def body(nf: mvmp.Nf) -> None:
+        bridge = nf.open("bridge")
+        for burst in bridge.bursts(8):
+            rebuild(bridge, burst)
+
+    with Stage(config, tmp_path, {"nf": body}) as stage:
+        while stage.platform.stats()["ports"]["c"]["tx"]["transmitted"] == 0:
+            pass
+        with mvmp.Nf("later", socket=str(tmp_path / "nf" / "later" / "mvmp.sock")) as later:
+            for _ in later.open("bridge").bursts(8):
+                pass
+        stage.finish()
+    assert links_and_frames(outs["b"]) == [(228, raw)]
+    assert links_and_frames(outs["c"]) == [(228, raw), (1, frame)], "nobody knows where that station is"

@@ -4,6 +4,8 @@
 //! before the first is delivered; then each device's receivers get theirs. What a device lets pass
 //! in the absence of NFs is sent on last.
 
+use mvmp_wire::packet::Link;
+
 use super::Worker;
 use super::buffers::BURST;
 use super::delivery::{Except, deal, prepare};
@@ -154,7 +156,10 @@ impl Worker {
                 prepare(device, lanes, fragments, packets, wanted, flows);
                 if let Exits::Bridge(bridge) = &mut device.exits {
                     for n in ones(wanted) {
-                        bridge.learn(stations(packets.outer_frames[n]).1, port.number);
+                        // What begins with IP names no station.
+                        if packets.outer[n].link == Link::Ethernet {
+                            bridge.learn(stations(packets.outer_frames[n]).1, port.number);
+                        }
                     }
                 }
             }
