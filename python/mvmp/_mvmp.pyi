@@ -287,7 +287,7 @@ class NfHandle:
 
     @property
     def mtu(self) -> int | None:
-        """The largest IP packet that every port carries, in bytes; None without ports."""
+        """The largest IP packet that every port carries, with what `encap` puts around it; None: no ports."""
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -302,7 +302,7 @@ impl NfHandle {
         Some(mac.map(|byte| format!("{byte:02x}")).join(":"))
     }
 
-    /// The largest IP packet that every port carries, in bytes.
+    /// The largest IP packet that every port carries with what `encap` puts around it, in bytes.
     #[getter]
     fn mtu(&self) -> Option<u32> {
         self.handle.ports().iter().map(|port| port.mtu).min()

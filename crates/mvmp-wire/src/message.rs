@@ -138,7 +138,7 @@ pub struct PortFacts {
     /// Its MAC address, where it has one.
     #[serde(default)]
     pub mac: Option<[u8; 6]>,
-    /// The largest IP packet that it carries, in bytes.
+    /// The largest IP packet that can be sent to it over this device, in bytes.
     pub mtu: u32,
 }
 

@@ -11,6 +11,7 @@ use mvmp_policy::{Matcher, Rule};
 use mvmp_wire::MAX_HANDLES;
 use mvmp_wire::memory::MemoryError;
 use mvmp_wire::message::{ErrorCode, FromPlatform, LaneGeometry, PoolGeometry, PortFacts};
+use mvmp_wire::packet::encap::Encap;
 use mvmp_wire::region::{DownRegion, STATE_ENDED};
 use mvmp_wire::ring::Producer;
 use mvmp_wire::wake::Waker;
@@ -275,11 +276,14 @@ impl Control {
     fn port_facts(&self, device: usize) -> Vec<PortFacts> {
         let facts = |&number: &usize| {
             let port = &self.ports[number];
+            let encap = self.devices[device].device.shape(number as u16);
             PortFacts {
                 name: port.spec.name.clone(),
                 number: number as u16,
                 mac: port.mac,
-                mtu: port.mtu,
+                mtu: port
+                    .mtu
+                    .saturating_sub(encap.map_or(0, Encap::mtu_bytes) as u32),
             }
         };
         self.devices[device].ports.iter().map(facts).collect()

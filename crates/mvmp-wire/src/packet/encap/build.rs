@@ -17,6 +17,8 @@ const POPS_MAX: usize = 8;
 pub const SKIP_BYTES_MAX: usize = ADDRESSES_BYTES + POPS_MAX * TAG_BYTES;
 
 const ADDRESSES_BYTES: usize = 12;
+/// The EtherType of an 802.1Q tag.
+const VLAN: [u8; 2] = [0x81, 0x00];
 
 /// A compiled encapsulation.
 #[derive(Clone, Debug, Default)]
@@ -101,6 +103,23 @@ impl Encap {
     /// The most bytes by which a packet grows.
     pub fn overhead(&self) -> usize {
         self.overhead
+    }
+
+    /// What is left no more of an MTU for the IP packet of a frame that leaves with these headers: all
+    /// that comes to lie between the frame's own Ethernet header and that packet, apart from one 802.1Q
+    /// tag, which links take on top.
+    pub fn mtu_bytes(&self) -> usize {
+        let tunnels: usize = self.tunnels.iter().map(Template::length).sum();
+        let (in_front, carried) = match self.tunnels.first() {
+            None => (&self.tags, 0),
+            Some(inmost) if inmost.carries_ethernet() => {
+                let tags = self.tags.len() * TAG_BYTES;
+                (&self.outer_tags, ETHERNET_BYTES + tags)
+            }
+            Some(_) => (&self.outer_tags, 0),
+        };
+        let on_top = in_front.first().is_some_and(|tag| tag[..2] == VLAN);
+        tunnels + carried + (in_front.len() - usize::from(on_top)) * TAG_BYTES
     }
 
     /// Whether every packet leaves as it is.

@@ -100,6 +100,11 @@ impl Template {
         self.kind != Kind::Vxlan
     }
 
+    /// Whether it can carry what begins with Ethernet.
+    pub(super) fn carries_ethernet(&self) -> bool {
+        self.kind != Kind::IpIp
+    }
+
     fn append(&mut self, bytes: &[u8]) {
         self.bytes[self.length..self.length + bytes.len()].copy_from_slice(bytes);
         self.length += bytes.len();

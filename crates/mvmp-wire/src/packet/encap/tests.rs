@@ -203,6 +203,18 @@ proptest! {
     }
 }
 
+fn vxlan(vni: u32) -> EncapLayer {
+    EncapLayer::Vxlan {
+        vni,
+        port: 4789,
+        tunnel: tunnel4(),
+    }
+}
+
+fn tag(id: u16, pcp: u8, tpid: u16) -> EncapLayer {
+    EncapLayer::Vlan { tpid, id, pcp }
+}
+
 fn tunnel4() -> Tunnel {
     Tunnel {
         local: IpAddr::from([192, 0, 2, 1]),
@@ -214,12 +226,6 @@ fn tunnel4() -> Tunnel {
 #[test]
 fn what_cannot_be_is_refused_when_it_is_compiled() {
     let new = |layers: Vec<EncapLayer>| Encap::new(&EncapSpec { layers }, None).map(|_| ());
-    let vxlan = |vni| EncapLayer::Vxlan {
-        vni,
-        port: 4789,
-        tunnel: tunnel4(),
-    };
-    let tag = |id, pcp, tpid| EncapLayer::Vlan { tpid, id, pcp };
     let mixed = Tunnel {
         remote: IpAddr::from([0; 16]),
         ..tunnel4()
@@ -280,11 +286,7 @@ fn what_a_packet_cannot_leave_with_is_refused_by_name() {
         )
         .expect("sound")
     };
-    let vxlan = of(EncapLayer::Vxlan {
-        vni: 1,
-        port: 4789,
-        tunnel: tunnel4(),
-    });
+    let vxlan = of(vxlan(1));
     let ipip = of(EncapLayer::IpIp { tunnel: tunnel4() });
     assert_eq!(
         put_on(&vxlan, &[0x45; 40], Link::Ipv4),
@@ -395,4 +397,24 @@ fn no_more_tags_come_off_than_a_packet_may_have() {
     };
     assert!(off(8).is_ok());
     assert_eq!(off(9).err(), Some(EncapError::TooManyPops { most: 8 }));
+}
+
+#[test]
+fn what_is_put_on_is_missing_in_the_mtu_apart_from_one_tag_on_top() {
+    let of = |layers: Vec<EncapLayer>| {
+        let encap = Encap::new(&EncapSpec { layers }, Some(ETHERNET));
+        encap.expect("layers that fit").mtu_bytes()
+    };
+    let ipip = || EncapLayer::IpIp { tunnel: tunnel4() };
+    assert_eq!(of(vec![]), 0);
+    assert_eq!(of(vec![EncapLayer::PopVlan]), 0);
+    assert_eq!(of(vec![tag(1, 1, 0x8100)]), 0);
+    assert_eq!(of(vec![tag(1, 1, 0x88a8)]), 4);
+    assert_eq!(of(vec![tag(1, 1, 0x88a8), tag(2, 1, 0x8100)]), 4);
+    assert_eq!(of(vec![tag(1, 1, 0x8100), tag(2, 1, 0x88a8)]), 8);
+    assert_eq!(of(vec![ipip()]), 20, "it carries IP alone");
+    assert_eq!(of(vec![vxlan(1)]), 50);
+    assert_eq!(of(vec![vxlan(1), tag(1, 1, 0x8100)]), 50);
+    assert_eq!(of(vec![tag(1, 1, 0x8100), vxlan(1)]), 54);
+    assert_eq!(of(vec![vxlan(1), ipip()]), 70);
 }
