@@ -175,6 +175,14 @@ impl Parcel {
     }
 }
 
+/// The bytes of frames that wait for a driver.
+#[inline]
+pub fn bytes_of(mbufs: &[*mut Mbuf]) -> u64 {
+    // SAFETY: the caller collected them from `Outgoing::into_raw`, and still holds them.
+    let length = |&mbuf: &*mut Mbuf| u64::from(unsafe { (*mbuf).pkt_len });
+    mbufs.iter().map(length).sum()
+}
+
 /// Frees mbufs that a driver did not take.
 pub fn discard_all(mbufs: &mut [*mut Mbuf]) {
     // SAFETY: the caller collected them from `Outgoing::into_raw` and the driver left them.

@@ -11,7 +11,7 @@ use mvmp_wire::packet::Link;
 use super::buffers::{BURST, Buffers, Departed};
 use super::face::Face;
 use super::item::{Arrival, Item};
-use super::outgoing::{Outgoing, Parcel, discard_all};
+use super::outgoing::{Outgoing, Parcel, bytes_of, discard_all};
 use super::returned::Returned;
 use crate::capture::{CaptureSink, CaptureSource, Fault, NotTaken, Pacer};
 use crate::counters::{DropReason, PortCounters};
@@ -321,6 +321,7 @@ impl Port {
                 if self.out.is_empty() {
                     return;
                 }
+                let mut bytes = bytes_of(&self.out);
                 #[allow(unsafe_code)]
                 // SAFETY: queue 0 exists, only this worker sends on it, the mbufs are ours, each of one segment.
                 let sent = unsafe { nic.port().tx_burst(0, &mut self.out) };
@@ -329,8 +330,10 @@ impl Port {
                     self.counters
                         .tx_drops
                         .add(DropReason::TxFull, (self.out.len() - sent) as u64);
+                    bytes -= bytes_of(&self.out[sent..]);
                     discard_all(&mut self.out[sent..]);
                 }
+                self.counters.transmitted_bytes.add(bytes);
                 self.out.clear();
             }
             Io::Capture(capture) => {
