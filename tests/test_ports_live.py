@@ -24,7 +24,7 @@ if not hasattr(mvmp, "Platform"):
 
 from capture_files import Record, records, write_pcap
 from nf_processes import await_that, check_books, forwarder, process
-from stages import CPUS, needs_two_cpus
+from stages import CPUS, capture, needs_two_cpus
 
 TRAFFIC = Path(str(files("mvmp") / "data" / "traffic.pcapng"))
 PLAYED = records(TRAFFIC)
@@ -50,6 +50,24 @@ def transmitted(platform: mvmp.Platform, port: str = "out") -> int:
 def is_quiet(platform: mvmp.Platform) -> bool:
     """Whether every buffer is home."""
     return all(pool["free"] == pool["buffers"] for pool in platform.stats()["pools"])
+
+
+def lost(platform: mvmp.Platform, reason: str) -> int:
+    """What the only handle has lost on the way out."""
+    return int(platform.stats()["handles"][0]["out"]["drops"].get(reason, 0))
+
+
+def test_a_port_that_comes_back_as_something_else_takes_what_that_takes(tmp_path: Path) -> None:
+    socket, bare = tmp_path / "mvmp.sock", [bytes([0x45]) + bytes(59)] * 50
+    config = endless(tmp_path / "out.pcapng", pcap=capture(tmp_path, "bare", bare, link=101))
+    config["devices"]["bridge0"]["receive"] = {"in": "all"}
+    with mvmp.Platform(config, socket=socket) as platform, forwarder("forwarder", socket, "bridge0"):
+        await_that(lambda: transmitted(platform) > 100, "IP goes to a file")
+        platform.remove_port("out")
+        before = transmitted(platform)
+        platform.add_port("out", "net_null0")
+        await_that(lambda: lost(platform, "no_ethernet") > 100, "what begins with IP is none for a NIC")
+        assert transmitted(platform) == before
 
 
 def test_a_port_goes_and_another_comes_in_its_place_under_traffic(tmp_path: Path) -> None:

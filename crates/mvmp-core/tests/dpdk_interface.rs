@@ -9,7 +9,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use mvmp_core::dpdk::interface::{data_room_bytes, default_max_frame_bytes};
+use mvmp_core::dpdk::interface::{
+    data_room_bytes, default_max_frame_bytes, longest_sent, longest_sent_by,
+};
 use mvmp_core::dpdk::{
     Eal, EthOptions, EthPort, InterfacePort, Mbuf, Pool, PortError, WorkerLcore, free_bulk,
 };
@@ -242,6 +244,92 @@ fn other_drivers_carry_the_same_frames_by_devargs() {
             frames,
             "{devargs}"
         );
+    }
+}
+
+#[test]
+fn the_kernel_takes_its_mtu_and_one_tag_and_says_nothing_of_longer_frames() {
+    if !inside("the_kernel_takes_its_mtu_and_one_tag_and_says_nothing_of_longer_frames") {
+        return;
+    }
+    veth_pair(1500);
+    let pool = Pool::create(Eal::get().unwrap(), "longest", 8192, 2176).unwrap();
+    let _lcore = WorkerLcore::register().unwrap();
+    let left = attach("left", &pool, 1522).unwrap();
+    assert_eq!(longest_sent("left"), Some((1514, 1518)));
+    assert_eq!(
+        longest_heard(left.port(), &pool, "right"),
+        [1514, 1518, 1514]
+    );
+    drop(left);
+    for (devargs, peer, knows, heard) in [
+        (
+            "net_af_packet7,qpairs=1,iface=left",
+            "right",
+            Some((1514, 1518)),
+            [1514, 1518, 1514],
+        ),
+        (
+            "net_af_xdp7,iface=left",
+            "right",
+            Some((1518, 1518)),
+            [1518; 3],
+        ),
+        ("net_tap7,iface=tapped", "tapped", None, [1522; 3]),
+    ] {
+        if devargs.starts_with("net_af_xdp") && in_user_namespace() {
+            skip(format!(
+                "{devargs}: BPF programs take root of the machine itself"
+            ));
+            continue;
+        }
+        let port =
+            EthPort::attach(Eal::get().unwrap(), devargs, EthOptions::default(), &pool).unwrap();
+        assert_eq!(longest_sent_by(devargs), knows, "{devargs}");
+        assert_eq!(longest_heard(&port, &pool, peer), heard, "{devargs}");
+    }
+    assert_eq!(longest_sent("nowhere"), None);
+}
+
+/// The longest frames that a port's peer hears: untagged, with an 802.1Q tag first, with an 802.1ad one.
+fn longest_heard(port: &EthPort, pool: &Pool, peer: &str) -> [usize; 3] {
+    let mut socket = std::fs::File::from(raw_socket(peer));
+    [ETHER_TYPE, [0x81, 0x00], [0x88, 0xa8]].map(|ether_type| {
+        let (mut longest, mut bytes) = (0, [0; 2048]);
+        // The kernel shows a tag beside the frame.
+        let aside = if ether_type == ETHER_TYPE { 0 } else { 4 };
+        // The last one is heard for sure.
+        for length in (1510..=1530).chain([60]) {
+            let mut frame = frame(7, length);
+            frame[12..14].copy_from_slice(&ether_type);
+            send_one(port, pool, &frame);
+        }
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            assert!(Instant::now() < deadline, "nothing was heard");
+            match socket.read(&mut bytes) {
+                Ok(length) if bytes[6..12] == [2, 0, 0, 0, 0, 7] => match length + aside {
+                    60 => return longest,
+                    length => longest = length,
+                },
+                _ => std::thread::yield_now(),
+            }
+        }
+    })
+}
+
+/// Gives a frame to the driver, which may refuse it.
+fn send_one(port: &EthPort, pool: &Pool, frame: &[u8]) {
+    let mut mbufs = [std::ptr::null_mut::<Mbuf>()];
+    assert!(pool.alloc_bulk(&mut mbufs));
+    // SAFETY: a fresh mbuf with room for the frame; this thread alone uses the port.
+    unsafe {
+        let mbuf = mbufs[0];
+        let bytes = (*mbuf).buf_addr.cast::<u8>().add((*mbuf).data_off.into());
+        bytes.copy_from_nonoverlapping(frame.as_ptr(), frame.len());
+        ((*mbuf).data_len, (*mbuf).pkt_len) = (frame.len() as u16, frame.len() as u32);
+        let sent = port.tx_burst(0, &mut mbufs);
+        free_bulk(&mut mbufs[sent..]);
     }
 }
 

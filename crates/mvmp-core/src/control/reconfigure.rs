@@ -10,11 +10,11 @@ use std::sync::Arc;
 use super::sockets::Sockets;
 use super::state::{Control, DeviceEntry, PortEntry};
 use crate::platform::{build_domain, devices};
+use crate::worker::Command;
 use crate::worker::buffers::Buffers;
 use crate::worker::change::{Change, NewFaces};
 use crate::worker::device::Seat;
 use crate::worker::port::Io;
-use crate::worker::{Command, PortFacts};
 use mvmp_policy::Config;
 use mvmp_policy::config::{Mode, NfSpec, PortSpec};
 
@@ -270,7 +270,6 @@ impl Control {
                     outward,
                 }
             };
-            let facts = |port: &PortEntry| -> PortFacts { devices::port_facts(&port.spec) };
             worker.tell(Command::Change(Box::new(Change {
                 coming: coming.to_vec(),
                 devices: self
@@ -286,7 +285,7 @@ impl Control {
                     .map(faces)
                     .collect(),
                 seats: seats.clone(),
-                port_facts: self.ports.iter().map(facts).collect(),
+                port_facts: self.ports.iter().map(|port| port.facts).collect(),
                 owner_of_port: self
                     .ports
                     .iter()

@@ -18,8 +18,8 @@ use super::trace::Trace;
 use crate::capture::Fault;
 use crate::counters::{PoolCounters, PortCounters, WorkerCounters};
 use crate::dpdk::Pool;
-use crate::worker::Command;
 use crate::worker::device::Device;
+use crate::worker::{Command, PortFacts};
 
 /// One worker, seen from control.
 pub struct WorkerEntry {
@@ -61,6 +61,8 @@ pub struct PortEntry {
     pub present: bool,
     pub mac: Option<[u8; 6]>,
     pub mtu: u32,
+    /// What it takes, since it was opened.
+    pub facts: PortFacts,
     /// What was changed on the interface, what could not be had.
     pub notes: Vec<String>,
     /// Where it is said that the files of a capture cannot be read to their end, or written.
@@ -78,6 +80,7 @@ impl PortEntry {
     /// A port that is not there yet.
     pub fn new(spec: PortSpec, worker: usize, pool: usize) -> Self {
         Self {
+            facts: crate::platform::devices::port_facts(&spec),
             mtu: crate::platform::ports::max_frame(&spec).saturating_sub(22),
             spec,
             worker,

@@ -32,6 +32,9 @@ const DRIVER_HEADER: u32 = 32;
 const HEADROOM: u32 = dpdk_sys::RTE_PKTMBUF_HEADROOM;
 const SLOT_UNIT: u32 = 512;
 const PAGE_BYTES: u32 = 4096;
+/// Of a header without tags.
+pub const ETHERNET_BYTES: u32 = 14;
+const TAG_BYTES: u32 = 4;
 /// Of each ring.
 const RING_BYTES: u32 = 4 << 20;
 
@@ -101,6 +104,31 @@ pub fn data_room_bytes(max_frame_bytes: u32) -> u32 {
 pub fn default_max_frame_bytes(interface: &str) -> Result<u32, PortError> {
     index(interface)?;
     Ok(mtu(interface)? + FRAME_OVERHEAD_BYTES)
+}
+
+/// The longest frames that the kernel sends of those that it is given by an [`InterfacePort`]: any, and
+/// those that begin with an 802.1Q tag. It throws longer ones away and tells nobody. `None`: no such
+/// interface.
+pub fn longest_sent(interface: &str) -> Option<(u32, u32)> {
+    let longest = mtu(interface).ok()? + ETHERNET_BYTES;
+    Some((longest, longest + TAG_BYTES))
+}
+
+/// The same of a driver by its devargs, if it sends by a kernel interface that they name and has no
+/// limit of its own (tap has: it refuses what is longer than its port's frames).
+pub fn longest_sent_by(devargs: &str) -> Option<(u32, u32)> {
+    let (driver, arguments) = devargs.split_once(',')?;
+    let mut arguments = arguments.split(',');
+    let interface = arguments.find_map(|argument| argument.strip_prefix("iface="))?;
+    let (longest, longest_tagged) = longest_sent(interface)?;
+    if driver.starts_with("net_af_packet") {
+        Some((longest, longest_tagged))
+    } else if driver.starts_with("net_af_xdp") {
+        // A tag's room for all: what a veth's other end takes.
+        Some((longest_tagged, longest_tagged))
+    } else {
+        None
+    }
 }
 
 fn slot_bytes(max_frame_bytes: u32) -> u32 {

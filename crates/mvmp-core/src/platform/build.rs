@@ -225,10 +225,7 @@ impl Builder {
                 cpu,
                 pools,
                 devices: devices.iter().map(|entry| entry.device.clone()).collect(),
-                port_facts: ports
-                    .iter()
-                    .map(|port| devices::port_facts(&port.spec))
-                    .collect(),
+                port_facts: ports.iter().map(|port| port.facts).collect(),
                 tunnel_ports: devices::tunnel_ports(&self.config),
                 deep: devices::looks_deep(&self.config),
                 views: devices::shows_parts(&self.config),

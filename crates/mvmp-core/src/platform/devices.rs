@@ -10,7 +10,7 @@ use mvmp_policy::rule::{Classifier, Rule};
 use mvmp_wire::packet::TunnelPorts;
 use mvmp_wire::packet::encap::{Encap, EncapLayer, EncapSpec};
 
-use super::ports::max_frame;
+use super::ports::{longest_sent, max_frame};
 use crate::worker::PortFacts;
 use crate::worker::device::{Bond, Bridge, Device, Exits, Spread};
 use crate::worker::face::{Face, asks_deeper};
@@ -107,10 +107,13 @@ fn together<'a>(cells: impl Iterator<Item = (usize, &'a Receive)>) -> Vec<Face> 
     groups.into_iter().map(face).collect()
 }
 
-/// What a port can take.
+/// What a port takes.
 pub fn port_facts(spec: &PortSpec) -> PortFacts {
+    let max_frame = max_frame(spec);
+    let (longest, longest_tagged) = longest_sent(&spec.kind).unwrap_or((max_frame, max_frame));
     PortFacts {
-        max_frame: max_frame(spec),
+        longest: longest.min(max_frame),
+        longest_tagged: longest_tagged.min(max_frame),
         is_ethernet: !matches!(spec.kind, PortKind::Capture(_)),
     }
 }

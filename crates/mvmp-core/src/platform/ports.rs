@@ -33,6 +33,16 @@ pub fn max_frame(spec: &PortSpec) -> u32 {
     })
 }
 
+/// The longest frames that the kernel sends by a port, any and those with an 802.1Q tag first, where it is
+/// the kernel that sends.
+pub fn longest_sent(kind: &PortKind) -> Option<(u32, u32)> {
+    match kind {
+        PortKind::Interface { interface } => interface::longest_sent(interface),
+        PortKind::Devargs { devargs } => interface::longest_sent_by(devargs),
+        PortKind::Capture(_) => None,
+    }
+}
+
 /// The data room that frames of these ports need, headroom included.
 pub fn data_room(specs: &[&PortSpec], frame: u32) -> u16 {
     let plain = frame + dpdk_sys::RTE_PKTMBUF_HEADROOM;
@@ -86,7 +96,8 @@ impl Control {
             entry.notes = port.notes().to_vec();
             if let Nic::Interface(interface) = nic {
                 entry.notes.extend(interface.changes().iter().cloned());
-                entry.mtu = interface.mtu();
+                let room = max_frame(&entry.spec).saturating_sub(interface::ETHERNET_BYTES);
+                entry.mtu = interface.mtu().min(room);
             }
         }
         if let Io::Capture(capture) = &io {
@@ -103,6 +114,11 @@ impl Control {
         }
         entry.present = true;
         entry.started = false;
+        entry.facts = devices::port_facts(&entry.spec);
+        let (port, facts) = (number as u16, entry.facts);
+        for worker in &self.workers {
+            worker.tell(Command::Facts { port, facts });
+        }
         let worker = &self.workers[entry.worker];
         let pool_on_worker = self
             .pools
@@ -110,13 +126,7 @@ impl Control {
             .filter(|pool| pool.worker == entry.worker)
             .position(|pool| pool.id as usize == entry.pool)
             .unwrap_or(0);
-        let port = Port::new(
-            number as u16,
-            pool_on_worker,
-            io,
-            faces,
-            Arc::clone(&entry.counters),
-        );
+        let port = Port::new(port, pool_on_worker, io, faces, Arc::clone(&entry.counters));
         worker.tell(Command::AddPort(Box::new(port)));
     }
 

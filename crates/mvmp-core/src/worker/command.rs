@@ -9,7 +9,7 @@ use super::buffers::Buffers;
 use super::device::Exits;
 use super::lane::{Lane, NfLane};
 use super::port::Port;
-use super::{Worker, change, face, port, trace, wake};
+use super::{PortFacts, Worker, change, face, port, trace, wake};
 
 /// What control tells a worker.
 pub enum Command {
@@ -31,6 +31,8 @@ pub enum Command {
     AddPool(Box<Buffers>),
     /// An NF has mapped these pools by now, a bit for each.
     Mapped { nf: u32, pools: u64 },
+    /// A port is something else from now on.
+    Facts { port: u16, facts: PortFacts },
     /// A port's link has come up or gone down.
     Link { port: u16, up: bool },
     /// Its NFs are there: let the capture begin.
@@ -108,6 +110,11 @@ impl Worker {
                 lanes
                     .filter(|lane| lane.nf == nf)
                     .for_each(|lane| lane.mapped = pools);
+            }
+            Command::Facts { port, facts } => {
+                if let Some(known) = self.parts.port_facts.get_mut(port as usize) {
+                    *known = facts;
+                }
             }
             Command::Link { port, up } => self.links[port as usize] = up,
             Command::StartCapture { port } => {

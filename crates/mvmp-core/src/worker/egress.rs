@@ -154,7 +154,13 @@ impl Worker {
             Some(DropReason::PortGone)
         } else if facts.is_ethernet && built.link != Link::Ethernet {
             Some(DropReason::NoEthernet)
-        } else if length > facts.max_frame as usize && (facts.is_ethernet || built.headers != 0) {
+        } else if (facts.is_ethernet || built.headers != 0)
+            && !facts.sends(
+                length,
+                &self.bench.header[..built.headers],
+                &frame[built.skip..],
+            )
+        {
             Some(DropReason::MtuExceeded)
         } else if facts.is_ethernet && length < ETHERNET_BYTES {
             // Some NICs stop for good at what is no frame.

@@ -20,6 +20,7 @@ mod delivery;
 pub mod device;
 mod egress;
 pub mod face;
+mod facts;
 mod fragments;
 mod item;
 pub mod lane;
@@ -45,6 +46,7 @@ use std::time::Duration;
 use buffers::{BURST, Buffers};
 pub use command::{Command, Event};
 use device::Device;
+pub use facts::PortFacts;
 use item::Item;
 use lane::{Lane, NO_SLOT, NfLane};
 use mvmp_wire::packet::TunnelPorts;
@@ -69,15 +71,6 @@ pub struct HandOver {
     pub waiting: Option<Parcel>,
 }
 
-/// What a port can take.
-#[derive(Clone, Copy, Debug)]
-pub struct PortFacts {
-    /// Bytes of its longest frame.
-    pub max_frame: u32,
-    /// It takes nothing but Ethernet frames.
-    pub is_ethernet: bool,
-}
-
 /// What a worker is made from.
 pub struct WorkerParts {
     pub index: usize,
@@ -86,7 +79,7 @@ pub struct WorkerParts {
     pub devices: Vec<Device>,
     /// Which worker owns each port, by the port's number.
     pub owner_of_port: Vec<Option<usize>>,
-    /// What each port can take, by its number.
+    /// What each port takes, by its number.
     pub port_facts: Vec<PortFacts>,
     /// UDP ports that announce tunnels.
     pub tunnel_ports: TunnelPorts,

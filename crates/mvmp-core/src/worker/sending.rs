@@ -42,8 +42,8 @@ pub(super) struct Leaving {
 }
 
 impl Worker {
-    /// The longest frame that all ports of this device take, if what it sends whole leaves as it
-    /// came, by NICs of this worker, unseen by others.
+    /// The longest frame that all ports of this device take, whatever is in it, if what it sends whole
+    /// leaves as it came, by NICs of this worker, unseen by others.
     fn plain_frame_bytes(&self, device: usize) -> Option<u16> {
         let device = &self.parts.devices[device];
         let mut most = u32::from(u16::MAX);
@@ -52,7 +52,7 @@ impl Worker {
             if port.is_capture() || !port.outward.is_empty() {
                 return None;
             }
-            most = most.min(self.parts.port_facts[number as usize].max_frame);
+            most = most.min(self.parts.port_facts[number as usize].longest);
         }
         device.shapes.is_empty().then_some(most as u16)
     }
