@@ -70,6 +70,14 @@ tell(
     kept=attempt(lambda: connect(f"/proc/self/fd/{kept}")),
 )
 """
+# Opens a device, and tells which pools it can read.
+MAPPED = """
+import json, mvmp, re, sys
+with mvmp.Nf(sys.argv[1], socket=sys.argv[2]) as nf:
+    nf.open("v")
+    pools = re.findall("mvmp pool mvmp-pool-([0-9]+)", open("/proc/self/maps").read())
+    print(json.dumps(sorted(set(map(int, pools)))), flush=True)
+"""
 HELLO = INTRUDER.partition("first =")[0] + "tell(hello=attempt(lambda: connect(path)))\n"
 
 
@@ -229,3 +237,30 @@ def test_what_only_an_open_platform_grants_ends_with_that(tmp_path: Path) -> Non
         check_detached(own)
         await_that(lambda: list(platform.stats()["nfs"]) == ["x/0"], "the others are out")
         assert all(handle.closed for handle in others) and not listed.closed
+
+
+def test_a_device_that_one_nf_defines_opens_no_pool_to_others(tmp_path: Path) -> None:
+    config = endless(
+        tmp_path, nfs={"x": role(may_define=["a", "b"]), "z": role("eb:rx", "v:tx"), "y": role("v:rx")}
+    )
+    config["ports"]["b"] = config["ports"]["a"]
+    config["devices"]["eb"] = {"mode": "direct", "ports": ["b"]}
+    order = list(config["ports"])
+
+    def mapped() -> list[str]:
+        with process(MAPPED, "y", str(tmp_path)) as child:
+            return [order[pool] for pool in heard(child)]
+
+    with mvmp.Platform(config, socket=str(tmp_path / "mvmp.sock")) as platform:
+        assert mapped() == ["b"]
+        with mvmp.Nf("x", socket=tmp_path) as nf:
+            handle = nf.open({"mode": "bridge", "ports": ["a", "b"]})
+            ports = {int(port) for _ in range(20) for port in handle.rx_burst(32, timeout=20).in_port}
+            assert ports == {0, 2}, "it gets what both ports receive"
+            assert mapped() == ["b"]
+            # A port that comes joins those that the file joins it to, not those that an NF has.
+            config["ports"]["c"] = {"out": str(tmp_path / "c.pcap")}
+            config["devices"]["eb"] = {"mode": "bridge", "ports": ["b", "c"]}
+            apply(platform, config)
+            assert len(platform.stats()["pools"]) == 3
+            assert not handle.closed and mapped() == ["b"]

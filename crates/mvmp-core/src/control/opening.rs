@@ -235,24 +235,25 @@ impl Control {
         })
     }
 
-    /// The pools whose packets can reach an NF by this device, a bit for each. It maps no others.
+    /// The pools whose packets can reach an NF by this device, a bit for each. It maps no others:
+    /// what NFs define for themselves joins no pools for anybody else.
     fn pools_of(&self, device: usize, role: &str) -> u64 {
         let own = &self.devices[device].ports;
-        let domains = self.config.domains();
-        let by_nfs: Vec<usize> = match self.config.nfs.iter().position(|nf| nf.name == role) {
-            Some(role) if self.is_fed_by_nfs(device) => self
-                .config
+        let file = self.without_own_devices();
+        let domains = file.domains();
+        let by_nfs: Vec<usize> = match file.nfs.iter().position(|nf| nf.name == role) {
+            Some(role) if self.is_fed_by_nfs(device) => file
                 .reach()
                 .swap_remove(role)
                 .into_iter()
                 .flat_map(|domain| &domains[domain].ports)
-                .filter_map(|&port| self.port_number(&self.config.ports[port].name))
+                .filter_map(|&port| self.port_number(&file.ports[port].name))
                 .collect(),
             _ => Vec::new(),
         };
         let reaches = |pool: &&PoolEntry| {
             let feeds = |port| own.contains(port) || by_nfs.contains(port);
-            self.config.platform.open || pool.ports.is_empty() || pool.ports.iter().any(feeds)
+            file.platform.open || pool.ports.is_empty() || pool.ports.iter().any(feeds)
         };
         let reached = self.pools.iter().filter(reaches);
         reached.fold(0, |bits, pool| bits | 1 << pool.id)

@@ -5,6 +5,7 @@
 //! the one that the NF gave it, so that nobody else can open it by chance.
 
 use mvmp_policy::Config;
+use mvmp_policy::config::DeviceSpec;
 use mvmp_wire::message::ErrorCode;
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ use super::authorize::{self, Refusal};
 use super::opening::{is_libpcaps, of_libpcap};
 use super::reconfigure::DEVICES_MAX;
 use super::session::Session;
-use super::state::Control;
+use super::state::{Control, PortEntry};
 
 /// Devices of its own that one NF can have open.
 const OWN_MAX: usize = 8;
@@ -46,20 +47,32 @@ impl Control {
         let spec = Config::from_device_json(&own, table, &self.config.ports)
             .map_err(|error| Refusal::new(ErrorCode::Config, error.to_string()))?;
         authorize::may_define(&self.config, &session.role, spec.ports())?;
+        self.have_one_worker(&spec)?;
         let mut new = self.config.clone();
         new.devices.push(spec);
         if new.devices.len() > DEVICES_MAX {
             let message = format!("a platform has at most {DEVICES_MAX} devices");
             return Err(Refusal::new(ErrorCode::NoRoom, message));
         }
-        self.homes(&new)
-            .map_err(|reason| Refusal::new(ErrorCode::Config, reason))?;
         self.owners.insert(own.clone(), nf);
         self.install_devices(&new);
         self.config = new;
         self.tell_workers(&[]);
         self.device_number(&own)
             .ok_or_else(|| Refusal::new(ErrorCode::Config, "the device cannot be made"))
+    }
+
+    /// Ports of several pools can be joined for one NF, ports of several workers cannot.
+    fn have_one_worker(&self, spec: &DeviceSpec) -> Result<(), Refusal> {
+        let ports = spec.ports().filter_map(|port| self.port_number(port));
+        let ports: Vec<&PortEntry> = ports.map(|port| &self.ports[port]).collect();
+        let stray = ports.iter().find(|port| port.worker != ports[0].worker);
+        stray.map_or(Ok(()), |stray| {
+            let (one, other) = (&ports[0].spec.name, &stray.spec.name);
+            let message = format!("different workers serve the ports `{one}` and `{other}`");
+            let hint = "a device of the configuration that joins them gives them one worker, from its next start on";
+            Err(Refusal::new(ErrorCode::Config, message).hint(hint))
+        })
     }
 
     /// A device of an NF's own goes when nobody has it open.

@@ -29,8 +29,8 @@ impl Control {
     /// # Errors
     /// Why not; nothing has changed then.
     pub fn carry_out(&mut self, mut new: Config, sockets: &mut Sockets) -> Result<(), String> {
-        self.keep_own_devices(&mut new);
         let homes = self.homes(&new)?;
+        self.keep_own_devices(&mut new);
         if new.devices.len() > DEVICES_MAX || self.ports.len() + homes.len() > PORTS_MAX {
             return Err(format!(
                 "a platform has at most {DEVICES_MAX} devices and {PORTS_MAX} ports, those removed included"
@@ -73,24 +73,21 @@ impl Control {
         Ok(())
     }
 
-    /// Where each port that is new, or comes back, will live. Ports that a device joins must be of
-    /// one worker.
-    pub(super) fn homes(&self, new: &Config) -> Result<Vec<Home>, String> {
+    /// Where each port that is new, or comes back, will live. Ports that a device of the file joins
+    /// must be of one pool.
+    fn homes(&self, new: &Config) -> Result<Vec<Home>, String> {
         let mut homes: Vec<Home> = Vec::new();
         for (number, domain) in new.domains().iter().enumerate() {
             let names = domain.ports.iter().map(|&port| &new.ports[port]);
-            let known: Vec<usize> = names
+            let known: Vec<&PortEntry> = names
                 .clone()
-                .filter_map(|port| self.port_number(&port.name))
+                .filter_map(|port| Some(&self.ports[self.port_number(&port.name)?]))
                 .collect();
-            let worker = known.first().map(|&port| self.ports[port].worker);
-            if let Some(&stray) = known
-                .iter()
-                .find(|&&port| Some(self.ports[port].worker) != worker)
-            {
+            let stray = known.iter().find(|port| port.pool != known[0].pool);
+            if let Some(stray) = stray {
                 return Err(format!(
-                    "the ports {} and {} would be joined by a device, but different workers serve them: that needs a restart",
-                    self.ports[known[0]].spec.name, self.ports[stray].spec.name
+                    "the ports {} and {} would be joined by a device, but have pools of their own: that needs a restart",
+                    known[0].spec.name, stray.spec.name
                 ));
             }
             let absent = |port: &&PortSpec| {
@@ -101,7 +98,7 @@ impl Control {
                 homes.push(Home {
                     spec: port.clone(),
                     domain: number,
-                    pool: known.first().map(|&port| self.ports[port].pool),
+                    pool: known.first().map(|port| port.pool),
                 });
             }
         }
@@ -315,7 +312,7 @@ impl Control {
 }
 
 /// A port that is to be opened, and where.
-pub(super) struct Home {
+struct Home {
     spec: PortSpec,
     /// The domain of the new configuration.
     domain: usize,

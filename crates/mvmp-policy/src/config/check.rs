@@ -104,10 +104,10 @@ fn captures(config: &Config, warnings: &mut Warnings) {
 
 fn unused(config: &Config, warnings: &mut Warnings) {
     let is_used = |port: &PortSpec| {
-        config
-            .devices
-            .iter()
-            .any(|device| device.ports().any(|name| name == port.name))
+        let mut devices = config.devices.iter();
+        let mut roles = config.nfs.iter();
+        devices.any(|device| device.ports().any(|name| name == port.name))
+            || roles.any(|role| role.may_define.contains(&port.name))
     };
     for port in config.ports.iter().filter(|port| !is_used(port)) {
         warnings.add("ports", &port.name, "no device uses it".into());

@@ -260,3 +260,12 @@ fn check_names_who_shares_a_platform_without_ports() {
         ["devices: `a` and `b` share one pool: each can read all packets in it"]
     );
 }
+
+#[test]
+fn a_port_over_which_a_role_may_define_devices_is_of_use() {
+    let rest = "nfs.n = { devices = [\"d\"], may_define = [\"b\"] }";
+    let over_a = "mode = \"direct\"\nports = [\"a\"]";
+    let unused = "ports.b: no device uses it".to_string();
+    assert!(!of_device(over_a, rest).contains(&unused));
+    assert!(of_device(over_a, ONE).contains(&unused));
+}
