@@ -195,9 +195,11 @@ def reclaims_table(reclaims: dict[str, Any]) -> Table:
 
 
 def port_state(port: dict[str, Any]) -> str:
-    """What a port is doing, in one word."""
+    """What a port is doing, in a word or two."""
     if not port["present"]:
         return "removed"
+    if not port["link"]:
+        return "no link"
     if port["waits_for"]:
         return "waiting"
     if port["started"]:

@@ -1,33 +1,32 @@
 //! Which ports have a link: asked at each tick, for bonds that choose by it.
 //!
 //! The kernel says it of its interfaces, DPDK of the devices that it drives; a capture file has
-//! always one. Workers hear of changes only.
+//! always one. Where nobody knows, it stays as it was last. Workers hear of changes only.
+
+use std::sync::Arc;
 
 use super::state::Control;
-use crate::dpdk;
+use crate::dpdk::{self, Carrier};
 use crate::worker::Command;
 
 /// Who knows whether a port has a link.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum LinkSource {
     /// It always has.
     Always,
     /// DPDK, by the number of its port.
     Dpdk(u16),
-    /// The kernel, by the name of the interface.
-    Kernel(String),
+    /// The kernel.
+    Kernel(Arc<Carrier>),
 }
 
 impl LinkSource {
-    fn is_up(&self) -> bool {
+    /// Whether it is up, or why that cannot be known.
+    fn is_up(&self) -> Result<bool, String> {
         match self {
-            Self::Always => true,
-            Self::Dpdk(port) => dpdk::link_up(*port),
-            // Reading it of an interface that is down is an error of its own.
-            Self::Kernel(interface) => {
-                let path = format!("/sys/class/net/{interface}/carrier");
-                std::fs::read_to_string(path).is_ok_and(|text| text.trim() == "1")
-            }
+            Self::Always => Ok(true),
+            Self::Dpdk(port) => dpdk::link_up(*port).ok_or("its driver does not say".into()),
+            Self::Kernel(carrier) => carrier.is_up().map_err(|error| error.to_string()),
         }
     }
 }
@@ -39,7 +38,14 @@ impl Control {
             if !port.present {
                 continue;
             }
-            let up = port.link.is_up();
+            let up = port.link.is_up().unwrap_or_else(|why| {
+                let note = format!("whether it has a link cannot be known: {why}");
+                if !port.notes.contains(&note) {
+                    tracing::warn!(port = port.spec.name, "{note}");
+                    port.notes.push(note);
+                }
+                port.link_up
+            });
             if up == port.link_up {
                 continue;
             }

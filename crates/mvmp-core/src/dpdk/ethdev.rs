@@ -198,9 +198,9 @@ impl EthPort {
         &self.notes
     }
 
-    /// Whether the link is up now.
+    /// Whether the link is up now; so it is where the driver cannot say.
     pub fn link_up(&self) -> bool {
-        link_up(self.port_id)
+        link_up(self.port_id).unwrap_or(true)
     }
 
     /// The driver's counters since the port was attached.
@@ -242,11 +242,18 @@ impl Drop for EthPort {
     }
 }
 
-/// Whether the port with this number has a link now; false where there is no such port.
-pub fn link_up(port_id: u16) -> bool {
+/// Whether the port with this number has a link now; `None`: its driver cannot say. A port that is
+/// gone has none.
+pub fn link_up(port_id: u16) -> Option<bool> {
     // SAFETY: DPDK checks the number; a link is plain words, all written when 0 is returned.
-    unsafe {
-        let mut link = MaybeUninit::zeroed().assume_init();
-        dpdk_sys::rte_eth_link_get_nowait(port_id, &mut link) == 0 && link.link_status() != 0
+    let (link, said) = unsafe {
+        let mut link = MaybeUninit::<dpdk_sys::rte_eth_link>::zeroed().assume_init();
+        let said = dpdk_sys::rte_eth_link_get_nowait(port_id, &mut link);
+        (link, said)
+    };
+    match -said {
+        0 => Some(link.link_status() != 0),
+        libc::ENOTSUP => None,
+        _ => Some(false),
     }
 }

@@ -17,8 +17,10 @@
 use std::collections::HashSet;
 use std::ffi::CString;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::carrier::Carrier;
 use super::eal::Eal;
 use super::error::PortError;
 use super::ethdev::{EthOptions, EthPort, FRAME_OVERHEAD_BYTES};
@@ -43,6 +45,7 @@ pub struct InterfacePort {
     // Dropped in this order: the port stops before the offloads come back.
     port: EthPort,
     settings: Settings,
+    carrier: Arc<Carrier>,
     mtu: u32,
 }
 
@@ -67,13 +70,20 @@ impl InterfacePort {
             mtu(interface)?,
             packet_sockets_on(index),
         );
+        let carrier = Arc::new(Carrier::of(interface, index)?);
         let port = EthPort::attach(eal, &devargs, options, pool)?;
         ignore_outgoing(index, &others);
         Ok(InterfacePort {
             port,
             settings,
+            carrier,
             mtu,
         })
+    }
+
+    /// Who knows whether the interface has a link.
+    pub fn carrier(&self) -> &Arc<Carrier> {
+        &self.carrier
     }
 
     /// The port to receive from and to send to.

@@ -181,13 +181,14 @@ pub(super) fn mtu(name: &str) -> Result<u32, PortError> {
 }
 
 /// A name and a socket to ask the kernel through.
-struct Interface {
+#[derive(Debug)]
+pub(super) struct Interface {
     name: String,
     socket: OwnedFd,
 }
 
 impl Interface {
-    fn open(name: &str) -> Result<Interface, PortError> {
+    pub fn open(name: &str) -> Result<Interface, PortError> {
         // SAFETY: makes a new descriptor, or fails with -1.
         let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
         if fd < 0 {
@@ -201,7 +202,7 @@ impl Interface {
         })
     }
 
-    fn request(&self) -> libc::ifreq {
+    pub fn request(&self) -> libc::ifreq {
         // SAFETY: a request of zeros is legal.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         let places = request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1);
@@ -211,7 +212,7 @@ impl Interface {
         request
     }
 
-    fn ioctl(&self, command: libc::c_ulong, request: &mut libc::ifreq) -> io::Result<()> {
+    pub fn ioctl(&self, command: libc::c_ulong, request: &mut libc::ifreq) -> io::Result<()> {
         // SAFETY: the request is whole; what its pointer points to is the caller's and outlives the call.
         match unsafe { libc::ioctl(self.socket.as_raw_fd(), command as _, request) } {
             -1 => Err(io::Error::last_os_error()),

@@ -104,10 +104,12 @@ impl Control {
             entry.faults = capture.faults();
             capture.sink.iter().for_each(CaptureSink::begin);
         }
-        entry.link = match (&io, &entry.spec.kind) {
-            (_, PortKind::Interface { interface }) => LinkSource::Kernel(interface.clone()),
-            (Io::Nic(nic), _) => LinkSource::Dpdk(nic.port().port_id()),
-            (Io::Capture(_), _) => LinkSource::Always,
+        entry.link = match &io {
+            Io::Nic(Nic::Interface(interface)) => {
+                LinkSource::Kernel(Arc::clone(interface.carrier()))
+            }
+            Io::Nic(nic) => LinkSource::Dpdk(nic.port().port_id()),
+            Io::Capture(_) => LinkSource::Always,
         };
         for note in &entry.notes {
             tracing::info!(port = entry.spec.name, "{note}");
