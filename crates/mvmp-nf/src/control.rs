@@ -22,7 +22,7 @@ use crate::Interrupted;
 use crate::born::Born;
 use crate::error::NfError;
 use crate::returns::WorkerLink;
-use crate::session::{Answer, Session, TICK, Welcomed, map};
+use crate::session::{Answer, Session, TICK, Welcomed, locked, map};
 
 const ALIVE: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(20);
@@ -241,6 +241,11 @@ fn heed(session: &Session, message: FromPlatform, fds: Vec<OwnedFd>) {
                 let _ = session.send(&ToPlatform::Mapped { handle: None });
             }
         }
+        FromPlatform::Ports { handle, ports } => session.each_opening(|opening| {
+            if opening.number == handle {
+                locked(&opening.ports).clone_from(&ports);
+            }
+        }),
         FromPlatform::Detached { handle, reason } => session.each_opening(|opening| {
             if handle.is_none_or(|number| number == opening.number) {
                 opening.detach(&reason);

@@ -14,6 +14,7 @@ use crate::burst::{Burst, Which};
 use crate::error::NfError;
 use crate::opening::Opening;
 use crate::rx::{Look, RxSide};
+use crate::session::locked;
 use crate::wait::{self, Wait};
 use crate::{Interrupted, transmit};
 
@@ -275,9 +276,9 @@ impl Handle {
         self.opening().rootless
     }
 
-    /// The device's ports.
+    /// The device's ports, as they are now.
     pub fn ports(&self) -> Vec<PortFacts> {
-        self.opening().ports.clone()
+        locked(&self.opening().ports).clone()
     }
 
     /// Its number, as senders name it in descriptors.

@@ -46,7 +46,7 @@ pub(crate) struct Opening {
     pub(crate) tx: bool,
     pub(crate) rootless: bool,
     pub(crate) lanes: Vec<Lane>,
-    pub(crate) ports: Vec<PortFacts>,
+    pub(crate) ports: Mutex<Vec<PortFacts>>,
     pub(crate) counters: Counters,
     /// Someone waits on `fileno()`: every receive must leave it telling the truth.
     pub(crate) polled: AtomicBool,
@@ -119,7 +119,7 @@ impl Opening {
             tx,
             rootless,
             lanes,
-            ports,
+            ports: Mutex::new(ports),
             counters: Counters::default(),
             polled: AtomicBool::new(false),
             epoll: OnceLock::new(),

@@ -196,6 +196,13 @@ pub enum FromPlatform {
         /// The new ones.
         pools: Vec<PoolGeometry>,
     },
+    /// The ports of a handle's device are these now, or can take something else.
+    Ports {
+        /// Its number.
+        handle: u8,
+        /// All of them.
+        ports: Vec<PortFacts>,
+    },
     /// A handle is closed.
     Closed {
         /// Its number.

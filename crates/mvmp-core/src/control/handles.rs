@@ -43,6 +43,7 @@ impl Control {
         for worker in &self.workers {
             worker.tell(Command::Mapped { nf, pools });
         }
+        self.tell_port_facts();
     }
 
     /// A worker delivers to a handle now, or has no room for it.

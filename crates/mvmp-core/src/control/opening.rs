@@ -186,6 +186,7 @@ impl Control {
             };
             lanes.push((worker, Box::new(lane)));
         }
+        let ports = self.port_facts(new.device);
         let opened = FromPlatform::Opened {
             handle: new.handle,
             slot: new.slot,
@@ -194,7 +195,7 @@ impl Control {
             rootless: self.devices[new.device].rootless,
             lanes: geometry,
             pools: pools.clone(),
-            ports: self.port_facts(new.device),
+            ports: ports.clone(),
         };
         session.say(&opened, &fds.iter().map(AsFd::as_fd).collect::<Vec<_>>());
         self.slots[new.slot as usize] = Some((new.nf, new.handle));
@@ -217,6 +218,7 @@ impl Control {
                 died: false,
                 stuck: false,
                 pools: reached,
+                ports,
             },
         );
         Ok(())
@@ -271,6 +273,40 @@ impl Control {
         match self.devices[device].ports.first() {
             Some(&port) => vec![self.ports[port].worker],
             None => (0..self.workers.len()).collect(),
+        }
+    }
+
+    /// Tells handles whose device's ports are others now, or can take something else.
+    pub(crate) fn tell_port_facts(&mut self) {
+        let is_told = |(nf, number, device): &(u32, u8, usize)| {
+            let handle = &self.sessions[nf].handles[number];
+            // One that is not mapped yet is told once it is: until then its NF does not know it.
+            !matches!(handle.phase, HandlePhase::Mapping(_))
+                && handle.ports != self.port_facts(*device)
+        };
+        let of = |(&nf, session): (&u32, &Session)| {
+            let handles = session.handles.iter();
+            handles
+                .map(|(&number, handle)| (nf, number, handle.device))
+                .collect::<Vec<_>>()
+        };
+        let all = self.sessions.iter().flat_map(of);
+        let stale: Vec<_> = all.filter(is_told).collect();
+        for (nf, number, device) in stale {
+            let ports = self.port_facts(device);
+            let Some(session) = self.sessions.get_mut(&nf) else {
+                continue;
+            };
+            if let Some(handle) = session.handles.get_mut(&number) {
+                handle.ports.clone_from(&ports);
+            }
+            session.say(
+                &FromPlatform::Ports {
+                    handle: number,
+                    ports,
+                },
+                &[],
+            );
         }
     }
 

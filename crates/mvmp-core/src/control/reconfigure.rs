@@ -5,6 +5,7 @@
 //! is anything told to a worker; so a wrong file changes nothing. Handles stay open; those whose
 //! device or right is gone are closed and say so.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::sockets::Sockets;
@@ -69,6 +70,7 @@ impl Control {
         self.remove_ports();
         self.throw_out(&doors);
         self.withdraw_handles(&restless);
+        self.tell_port_facts();
         sockets.close_roles(&gone);
         Ok(())
     }
@@ -225,8 +227,9 @@ impl Control {
             match self.device_number(&spec.name) {
                 Some(number) => {
                     let old = &self.devices[number];
+                    // Who has it open has mapped the pools that it had, and no others.
                     let moved = old.rootless != entry.rootless
-                        || self.worker_of(&old.ports) != self.worker_of(&entry.ports);
+                        || self.pools_under(&old.ports) != self.pools_under(&entry.ports);
                     if moved {
                         restless.push(number);
                     }
@@ -241,8 +244,8 @@ impl Control {
         restless
     }
 
-    fn worker_of(&self, ports: &[usize]) -> Option<usize> {
-        ports.first().map(|&port| self.ports[port].worker)
+    fn pools_under(&self, ports: &[usize]) -> BTreeSet<usize> {
+        ports.iter().map(|&port| self.ports[port].pool).collect()
     }
 
     /// Lets every worker act on the configuration as it is now. `coming`: ports that the caller then lets be served.

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use mvmp_wire::channel;
 use mvmp_wire::memory::Mapping;
-use mvmp_wire::message::FromPlatform;
+use mvmp_wire::message::{FromPlatform, PortFacts};
 use mvmp_wire::region::{DownRegion, StatusRegion, UpRegion};
 
 use super::authorize::Refusal;
@@ -80,6 +80,8 @@ pub struct Handle {
     pub stuck: bool,
     /// Pools that are announced with it, a bit for each.
     pub pools: u64,
+    /// What its NF knows of its device's ports.
+    pub ports: Vec<PortFacts>,
 }
 
 /// A lane, seen from control.

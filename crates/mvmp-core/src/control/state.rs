@@ -81,7 +81,7 @@ impl PortEntry {
     pub fn new(spec: PortSpec, worker: usize, pool: usize) -> Self {
         Self {
             facts: crate::platform::devices::port_facts(&spec),
-            mtu: crate::platform::ports::max_frame(&spec).saturating_sub(22),
+            mtu: crate::platform::ports::mtu(&spec),
             spec,
             worker,
             pool,

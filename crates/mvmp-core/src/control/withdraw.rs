@@ -99,7 +99,7 @@ impl Control {
                 let reason = if device.gone {
                     "its device was removed".into()
                 } else if restless.contains(&handle.device) {
-                    "its device has become another kind, or another worker's".into()
+                    "its device has become another kind, or another pool's".into()
                 } else {
                     match self.rights(session, handle.device, rx, tx) {
                         Ok(_) => continue,

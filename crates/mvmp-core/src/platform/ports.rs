@@ -43,6 +43,11 @@ pub fn longest_sent(kind: &PortKind) -> Option<(u32, u32)> {
     }
 }
 
+/// The longest IP packet of a port, as far as its specification says.
+pub fn mtu(spec: &PortSpec) -> u32 {
+    max_frame(spec).saturating_sub(22)
+}
+
 /// The data room that frames of these ports need, headroom included.
 pub fn data_room(specs: &[&PortSpec], frame: u32) -> u16 {
     let plain = frame + dpdk_sys::RTE_PKTMBUF_HEADROOM;
@@ -89,6 +94,7 @@ impl Control {
     pub(crate) fn serve_port(&mut self, number: usize, io: Io) {
         let faces = self.faces(&self.ports[number].spec.name);
         let entry = &mut self.ports[number];
+        (entry.mac, entry.mtu) = (None, mtu(&entry.spec));
         if let Io::Nic(nic) = &io {
             let port = nic.port();
             entry.mac = Some(port.mac());
@@ -194,7 +200,9 @@ impl Control {
         let before = std::mem::replace(&mut self.ports[number].spec, new);
         self.ports[number].counters.ended.set(0);
         self.plug(number)
-            .inspect_err(|_| self.ports[number].spec = before)
+            .inspect_err(|_| self.ports[number].spec = before)?;
+        self.tell_port_facts();
+        Ok(())
     }
 
     fn port_names(&self) -> String {
