@@ -18,6 +18,7 @@ mod parse;
 #[cfg(test)]
 mod pseudowire_tests;
 mod stack;
+mod stack_layer;
 #[cfg(test)]
 mod stack_properties;
 #[cfg(test)]
@@ -32,7 +33,8 @@ mod usual;
 pub use fragment::FragmentOf;
 pub use layer_set::LayerSet;
 pub use parse::{parse, parse_into};
-pub use stack::{DEPTH_MAX, Stack, StackLayer, Stop, View};
+pub use stack::{DEPTH_MAX, Stack, Stop, View};
+pub use stack_layer::StackLayer;
 pub use tunnel::{walk_on, walk_stack};
 pub use tunnel_ports::TunnelPorts;
 

@@ -17,46 +17,12 @@
 //! goes too; a layer with no possible start behind it (ARP behind a tag) is not jumped over.
 
 use super::parse::at;
+use super::stack_layer::StackLayer;
 use super::usual::Usual;
 use super::{Headers, LayerKind, LayerSet, Link};
 
 /// Layers that a stack can hold; a frame with more is [`Stop::TooDeep`].
 pub const DEPTH_MAX: usize = 24;
-
-/// One layer of a [`Stack`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StackLayer {
-    /// What it is.
-    pub kind: LayerKind,
-    /// Any number can be an id, so that there is one is said apart.
-    has_id: bool,
-    /// Where its header begins, in bytes from the first byte of the frame (VLAN: its TCI).
-    pub offset: u16,
-    /// 0 where there is none.
-    id: u32,
-}
-
-impl StackLayer {
-    #[inline(always)]
-    pub(super) const fn new(kind: LayerKind, offset: u16, id: Option<u32>) -> Self {
-        let (has_id, id) = match id {
-            Some(id) => (true, id),
-            None => (false, 0),
-        };
-        Self {
-            kind,
-            has_id,
-            offset,
-            id,
-        }
-    }
-
-    /// VLAN id, MPLS label, PPPoE session, GRE key, NVGRE VSID, ERSPAN session, VNI or TEID, where there is one.
-    #[inline(always)]
-    pub const fn id(&self) -> Option<u32> {
-        if self.has_id { Some(self.id) } else { None }
-    }
-}
 
 /// Why a walk ended where it did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -409,7 +375,7 @@ impl Stack {
             let (kind, offset) = (layer.kind(), at + usize::from(layer.offset()));
             let (id, end) = match kind {
                 LayerKind::Ethernet => (None, end),
-                LayerKind::Vlan => (vlan_id(packet, offset), end),
+                LayerKind::Vlan => (Some(vlan_id(packet, offset)), end),
                 _ => (None, packet.len()),
             };
             self.set(number, kind, offset, id, end);
@@ -457,8 +423,9 @@ fn first_of<const N: usize, T>(all: &mut [T], from: usize) -> Option<&mut [T; N]
     all.get_mut(from..)?.first_chunk_mut()
 }
 
-fn vlan_id(packet: &[u8], offset: usize) -> Option<u32> {
-    at::<2>(packet, offset).map(|tci| u32::from(u16::from_be_bytes(*tci) & 0x0fff))
+/// Of a tag that is there: its frame was parsed.
+fn vlan_id(packet: &[u8], offset: usize) -> u32 {
+    at::<2>(packet, offset).map_or(0, |tci| u32::from(u16::from_be_bytes(*tci) & 0x0fff))
 }
 
 /// Bit k: a view can begin with a layer of kind k.

@@ -1,7 +1,7 @@
 //! The usual level of a stack: Ethernet, IP without anything between, TCP or UDP. Its layers are
 //! the same each time, but for where they begin, so they are noted by a copy.
 
-use super::stack::StackLayer;
+use super::stack_layer::StackLayer;
 use super::tunnel_ports::{TunnelPorts, UdpTunnel};
 use super::{Headers, Layer, LayerKind};
 
