@@ -177,6 +177,16 @@ pub struct CaptureSpec {
     pub wait_for: Option<WaitFor>,
 }
 
+impl CaptureSpec {
+    /// The file that is written is pcap, by its name, and so holds frames of one link type.
+    pub fn writes_pcap(&self) -> bool {
+        let extension = self.out.as_ref().and_then(|out| out.extension());
+        ["pcap", "cap"]
+            .iter()
+            .any(|pcap| extension.is_some_and(|found| found.eq_ignore_ascii_case(pcap)))
+    }
+}
+
 impl Default for CaptureSpec {
     fn default() -> Self {
         Self {

@@ -55,7 +55,7 @@ fn what_is_stripped_down_to_ip_cannot_leave_either() {
     assert_eq!(
         of_device(&strip("mpls"), ONE),
         [
-            "devices.d: what is left of packets from `a` can begin with IP, and leaves by `a` only with send.a.ethernet; else it is the drop no_ethernet"
+            "devices.d: what is left of packets from `a` can begin with IP, and leaves by `b` only with send.b.ethernet; else it is the drop no_ethernet"
         ]
     );
     assert_eq!(
@@ -68,6 +68,68 @@ fn what_is_stripped_down_to_ip_cannot_leave_either() {
         [""; 0],
         "what is jumped over goes out again"
     );
+}
+
+#[test]
+fn the_addresses_are_missed_where_packets_leave() {
+    let ethernet = "ethernet = { src = \"02:00:00:00:00:01\", dst = \"02:00:00:00:00:02\" }";
+    let missed = |from: &str, by: &str| {
+        format!(
+            "devices.d: what is left of packets from {from} can begin with IP, and leaves by `{by}` only with send.{by}.ethernet; else it is the drop no_ethernet"
+        )
+    };
+    let at = |mode: &str, over: &str, receive: &str, send: &str| {
+        let ports = "a = \"net_null0\", b = \"net_null1\", c = \"net_null2\"";
+        warnings(&format!(
+            "ports = {{ {ports} }}\n{ONE}\n[devices.d]\nmode = \"{mode}\"\nports = [{over}]\nreceive = {{ {receive} }}\nsend = {{ {send} }}"
+        ))
+        .into_iter()
+        .filter(|warning| warning.contains("no_ethernet"))
+        .collect::<Vec<_>>()
+    };
+    let (two, three) = ("\"a\", \"b\"", "\"a\", \"b\", \"c\"");
+    let (of_a, of_both) = (
+        "a = { strip = [\"vlan\"] }, b = \"all\"",
+        "a = { strip = [\"vlan\"] }, b = { strip = [\"gre\"] }",
+    );
+    let (at_a, at_b) = (format!("a.{ethernet}"), format!("b.{ethernet}"));
+    assert_eq!(at("bridge", two, of_a, ""), [missed("`a`", "b")]);
+    assert_eq!(at("bridge", two, of_a, &at_a), [missed("`a`", "b")]);
+    assert_eq!(at("bridge", two, of_a, &at_b), [""; 0]);
+    assert_eq!(
+        at("bridge", three, of_both, &at_b),
+        [missed("`b`", "a"), missed("`a` and `b`", "c")]
+    );
+    assert_eq!(at("bond", two, of_a, &at_b), [missed("`a`", "a")]);
+    assert_eq!(
+        at("direct", "\"a\"", "a.strip = [\"vlan\"]", ""),
+        [missed("`a`", "a")]
+    );
+    assert_eq!(
+        at("direct", "\"a\"", "a.strip = [\"vlan\"]", &at_a),
+        [""; 0]
+    );
+}
+
+#[test]
+fn a_capture_takes_what_begins_with_ip_but_a_pcap_not_beside_ethernet() {
+    let to = |out: &str, device: &str| {
+        warnings(&format!(
+            "ports = {{ a.pcap = \"in.pcap\", b.out = \"{out}\" }}\n{ONE}\n[devices.d]\n{BRIDGE}{device}"
+        ))
+        .into_iter()
+        .filter(|warning| warning.contains("begin"))
+        .collect::<Vec<_>>()
+    };
+    let strip = "receive.a.strip = [\"vlan\"]";
+    let mixed = "devices.d: what is left of packets from `a` can begin with IP, and the .pcap that `b` writes holds frames of one link type: name its out .pcapng, or set send.b.ethernet";
+    assert_eq!(to("o.pcap", strip), [mixed]);
+    assert_eq!(to("o.CAP", strip), [mixed]);
+    assert_eq!(to("o.pcapng", strip), [""; 0]);
+    let ethernet = "send.b.ethernet = { src = \"02:00:00:00:00:01\", dst = \"02:00:00:00:00:02\" }";
+    assert_eq!(to("o.pcap", &format!("{strip}\n{ethernet}")), [""; 0]);
+    let tunnel = format!("send.b.encap = {{ gre = {{ {TUNNEL} }} }}");
+    assert_eq!(to("o.pcap", &tunnel), [""; 0], "all of it begins with IP");
 }
 
 #[test]

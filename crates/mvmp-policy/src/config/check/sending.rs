@@ -5,7 +5,7 @@ use mvmp_wire::packet::encap::EncapLayer;
 
 use super::{Warnings, names};
 use crate::config::Config;
-use crate::config::spec::{Absent, Cell, DeviceSpec, Mode, NfSpec, Toward};
+use crate::config::spec::{Absent, Cell, DeviceSpec, Mode, NfSpec, PortSpec, Toward};
 
 pub(super) fn check(config: &Config, warnings: &mut Warnings) {
     let with_ports = |device: &&DeviceSpec| device.mode != Mode::Rootless;
@@ -14,12 +14,9 @@ pub(super) fn check(config: &Config, warnings: &mut Warnings) {
         for message in later.filter_map(|other| twice_over(config, device, other)) {
             warnings.add("devices", &device.name, message);
         }
-        let messages = [
-            twice(config, device),
-            reflected(device),
-            without_ethernet(config, device),
-        ];
-        for message in messages.into_iter().flatten() {
+        let messages = [twice(config, device), reflected(device)];
+        let messages = messages.into_iter().flatten();
+        for message in messages.chain(without_ethernet(config, device)) {
             warnings.add("devices", &device.name, message);
         }
     }
@@ -131,25 +128,62 @@ fn reflected(device: &DeviceSpec) -> Option<String> {
         .then(|| format!("absent = \"bypass\" sends packets back {back}"))
 }
 
-/// What begins with IP cannot leave by an Ethernet port without addresses.
-fn without_ethernet(config: &Config, device: &DeviceSpec) -> Option<String> {
+/// What begins with IP cannot leave by an Ethernet port without addresses, nor stand beside Ethernet in a pcap.
+fn without_ethernet(config: &Config, device: &DeviceSpec) -> Vec<String> {
     if device.absent == Absent::Drop && !has_sender(config, device) {
-        return None;
+        return Vec::new();
     }
     let is_bare = |cell: &&Cell| cell.send.ethernet.is_none();
-    let tunnels = |cell: &&Cell| {
-        let layers = cell.send.encap.iter().flat_map(|encap| &encap.layers);
-        let mut layers =
-            layers.filter(|layer| !matches!(layer, EncapLayer::Vlan { .. } | EncapLayer::PopVlan));
-        layers.next().is_some()
-    };
-    if let Some(cell) = device.cells.iter().filter(is_bare).find(tunnels) {
-        return Some(format!(
-            "what leaves by `{0}` begins with IP, and without send.{0}.ethernet it is the drop no_ethernet",
-            cell.port
-        ));
+    let exits = device.cells.iter().filter(is_bare);
+    exits
+        .filter_map(|exit| at_exit(config, device, exit))
+        .collect()
+}
+
+fn at_exit(config: &Config, device: &DeviceSpec, exit: &Cell) -> Option<String> {
+    let port = &exit.port;
+    let capture = config.port(port).and_then(PortSpec::capture);
+    if adds_tunnel(exit) {
+        return capture.is_none().then(|| {
+            format!("what leaves by `{port}` begins with IP, and without send.{port}.ethernet it is the drop no_ethernet")
+        });
     }
-    // These can carry IP with nothing in between.
+    let leaves_here = |cell: &&Cell| match device.mode {
+        Mode::Direct | Mode::Bond => true,
+        Mode::Bridge | Mode::Rootless => cell.port != *port,
+    };
+    let stripped: Vec<_> = device
+        .cells
+        .iter()
+        .filter(leaves_here)
+        .filter(|cell| strips_to_ip(cell))
+        .map(|cell| &cell.port)
+        .collect();
+    if stripped.is_empty() {
+        return None;
+    }
+    let left = format!(
+        "what is left of packets from {} can begin with IP",
+        names(stripped)
+    );
+    match capture {
+        None => Some(format!(
+            "{left}, and leaves by `{port}` only with send.{port}.ethernet; else it is the drop no_ethernet"
+        )),
+        Some(capture) if capture.writes_pcap() => Some(format!(
+            "{left}, and the .pcap that `{port}` writes holds frames of one link type: name its out .pcapng, or set send.{port}.ethernet"
+        )),
+        Some(_) => None,
+    }
+}
+
+fn adds_tunnel(cell: &Cell) -> bool {
+    let mut layers = cell.send.encap.iter().flat_map(|encap| &encap.layers);
+    layers.any(|layer| !matches!(layer, EncapLayer::Vlan { .. } | EncapLayer::PopVlan))
+}
+
+/// Something is removed that can carry IP with nothing in between.
+fn strips_to_ip(cell: &Cell) -> bool {
     let carriers = [
         LayerSet::VLAN,
         LayerSet::MPLS,
@@ -158,19 +192,6 @@ fn without_ethernet(config: &Config, device: &DeviceSpec) -> Option<String> {
         LayerSet::IPIP,
         LayerSet::GTP,
     ];
-    let strips = |cell: &&Cell| {
-        let receive = cell.receive.iter();
-        let mut strips = receive.map(|receive| receive.strip);
-        strips.any(|strip| carriers.iter().any(|layer| strip.contains(*layer)))
-    };
-    let stripped = device.cells.iter().find(strips)?;
-    let exit = device
-        .cells
-        .iter()
-        .filter(is_bare)
-        .find(|cell| !tunnels(cell))?;
-    Some(format!(
-        "what is left of packets from `{}` can begin with IP, and leaves by `{1}` only with send.{1}.ethernet; else it is the drop no_ethernet",
-        stripped.port, exit.port
-    ))
+    let strip = cell.receive.as_ref().map(|receive| receive.strip);
+    strip.is_some_and(|strip| carriers.iter().any(|layer| strip.contains(*layer)))
 }
