@@ -108,6 +108,28 @@ def test_packet_by_packet_it_says_what_is_jumped_over_and_what_the_rule_is_asked
     assert "packet 4, 314 bytes: longer than the port's max_frame\n" in said
 
 
+def test_it_says_why_no_more_is_seen_of_a_packet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = MACS + b"\x08\x00" + ipv4(47, b"\0\0\x08\0" + ipv4(17, udp(99, b"")))
+    first = whole[:20] + b"\x20\x00" + whole[22:]
+    tags = MACS + b"\x81\x00\x00\x07" * 30 + whole[12:]
+    config, capture = tmp_path / "c.toml", tmp_path / "in.pcap"
+    config.write_text(
+        CONFIG.replace('match = "tcp port 80", decap = ["vlan", "vxlan"]', 'match = "udp", decap = "auto"')
+    )
+    records = b"".join(
+        struct.pack("<IIII", 1, 0, len(p), len(p)) + p for p in (whole, first, whole[:50], tags)
+    )
+    capture.write_bytes(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1) + records)
+    assert cli.main(["policy", "test", str(config), str(capture), "--port", "span", "-v"]) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if " inside: " in line]
+    assert said == [
+        "  + inside: ipv4/udp behind ethernet/ipv4/gre matches `udp`",
+        "  - inside: ethernet/ipv4/(a fragment: not looked into) does not match `udp`",
+        "  - inside: ethernet/ipv4/gre/(cut short) does not match `udp`",
+        f"  - inside: ethernet/{'/'.join(['vlan 7'] * 23)}/(deeper than is looked) does not match `udp`",
+    ]
+
+
 def test_as_json_only_so_many_packets_are_told(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["policy", "test", *files, "--port", "span", "-v", "-n", "2", "-o", "json"]) == 0
     report = json.loads(capsys.readouterr().out)

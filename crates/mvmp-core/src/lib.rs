@@ -19,6 +19,7 @@ mod broken;
 pub mod capture;
 mod control;
 pub mod counters;
+mod layers;
 pub mod ledger;
 mod platform;
 pub mod rehearsal;

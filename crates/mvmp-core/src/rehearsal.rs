@@ -7,9 +7,10 @@ use std::path::Path;
 use mvmp_policy::Config;
 use mvmp_policy::config::{CAPTURE_FRAME_BYTES_DEFAULT, DeviceSpec, Receive, Toward};
 use mvmp_policy::rule::{Matcher, Packets};
-use mvmp_wire::packet::{LayerSet, Link, Stack, StackLayer, TunnelPorts, View, parse, walk_stack};
+use mvmp_wire::packet::{LayerSet, Link, Stack, TunnelPorts, View, parse, walk_stack};
 
 use crate::capture::{CaptureError, CaptureReader, FrameMeta};
+use crate::layers;
 
 /// Why there was nothing to rehearse.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +60,7 @@ pub struct Verdict<'a> {
     pub direction: Toward,
     /// The layers that are jumped over or removed, outermost first: `ethernet`, `vlan 7`, ….
     pub jumped: Vec<String>,
-    /// Those that the rule is asked of, and the NF sees.
+    /// Those that the rule is asked of, and the NF sees; last why no more of them are seen, if there may be.
     pub delivered: Vec<String>,
 }
 
@@ -203,11 +204,12 @@ impl Tally {
                 true => &mut jumped,
                 false => &mut delivered,
             };
-            list.push(layer_text(layer));
+            list.push(layers::in_words(layer));
         }
         if delivered.is_empty() {
             delivered.push(link_text(view.link).into());
         }
+        delivered.extend(layers::end_in_words(stack.stop()).map(String::from));
         Verdict {
             device: &self.device,
             rule: &self.rule,
@@ -216,14 +218,6 @@ impl Tally {
             jumped,
             delivered,
         }
-    }
-}
-
-fn layer_text(layer: &StackLayer) -> String {
-    let kind = format!("{:?}", layer.kind).to_lowercase();
-    match layer.id() {
-        None => kind,
-        Some(id) => format!("{kind} {id}"),
     }
 }
 

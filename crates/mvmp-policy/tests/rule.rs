@@ -126,6 +126,24 @@ fn mistyped_words_are_suggested() {
         Some("did you mean `http`?"),
     );
     refuses(
+        "ether proto vlan",
+        13,
+        "`vlan` is not a known EtherType",
+        Some("write `vlan`"),
+    );
+    refuses(
+        "ether proto tcp",
+        13,
+        "`tcp` is not a known EtherType",
+        Some("write `tcp`"),
+    );
+    refuses(
+        "proto less 9",
+        7,
+        "`less` is not a known IP protocol",
+        Some("write it as a number"),
+    );
+    refuses(
         "tcp port 80 nad udp",
         13,
         "expected `and`, `or` or the end after `80`, found `nad`",

@@ -4,10 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use mvmp_wire::Op;
-use mvmp_wire::packet::{LayerKind, Link, Stack, Stop, walk_stack};
+use mvmp_wire::packet::{Link, Stack, walk_stack};
 use serde_json::{Value, json};
 
 use super::state::Control;
+use crate::layers;
 use crate::platform::devices;
 use crate::worker::Command;
 use crate::worker::trace::{Outcome, Step};
@@ -175,7 +176,7 @@ impl Control {
         }
     }
 
-    /// The layers of a frame, outermost first, each with its number where it has one.
+    /// The layers of a frame, outermost first, and why there are no more.
     fn layers(&self, frame: &[u8], link: u8) -> Vec<String> {
         let link = match link {
             4 => Link::Ipv4,
@@ -189,21 +190,8 @@ impl Control {
             &devices::tunnel_ports(&self.config),
             &mut stack,
         );
-        let word = |kind: LayerKind| format!("{kind:?}").to_lowercase();
-        let mut layers: Vec<String> = stack
-            .layers()
-            .iter()
-            .map(|layer| match layer.id() {
-                None => word(layer.kind),
-                Some(id) => format!("{} {id}", word(layer.kind)),
-            })
-            .collect();
-        match stack.stop() {
-            Stop::Whole => {}
-            Stop::Truncated => layers.push("(cut short)".into()),
-            Stop::Fragment => layers.push("(a fragment: not looked into)".into()),
-            Stop::TooDeep => layers.push("(deeper than is looked)".into()),
-        }
-        layers
+        let words = stack.layers().iter().map(layers::in_words);
+        let end = layers::end_in_words(stack.stop()).map(String::from);
+        words.chain(end).collect()
     }
 }

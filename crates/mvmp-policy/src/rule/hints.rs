@@ -1,11 +1,11 @@
 //! What was probably meant: the errors of primitives, with their hints.
 
-use super::ast::Protocol;
+use super::ast::{LayerWord, Protocol};
 use super::error::RuleError;
 use super::lexer::{Token, shortened};
 use super::names::{self, WORDS};
 use super::parser::Parser;
-use super::primary::{family_of, transport_of};
+use super::primary::{family_of, protocol_named, transport_of};
 use super::qualifier::Qualifier;
 use super::value::{Fault, Looks, looks};
 use crate::suggest::did_you_mean;
@@ -56,6 +56,12 @@ impl<'a> Parser<'a> {
     pub(super) fn id_fault(&self, token: Token<'a>, word: &str, fault: Fault) -> RuleError {
         if let Some(error) = self.refused(token, word) {
             return error;
+        }
+        // A word in its right spelling is not meant to be another one.
+        if WORDS.contains(&word) {
+            let is_whole = protocol_named(word).is_some() || LayerWord::named(word).is_some();
+            let whole = is_whole.then(|| format!("write `{word}`"));
+            return self.fail(token, &fault.message, whole.or(fault.hint));
         }
         if looks(word) == Looks::Name
             && let Some(hint) = did_you_mean(word, WORDS.iter().copied())

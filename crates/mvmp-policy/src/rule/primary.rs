@@ -20,7 +20,7 @@ pub(super) const BROADCAST: Expr = Expr::Is(Primitive::EtherHost {
     mac: [0xff; 6],
 });
 
-fn protocol_named(word: &str) -> Option<Protocol> {
+pub(super) fn protocol_named(word: &str) -> Option<Protocol> {
     Some(match word {
         "ip" => Protocol::Ip,
         "ip6" => Protocol::Ip6,
