@@ -179,7 +179,7 @@ fn at_exit(config: &Config, device: &DeviceSpec, exit: &Cell) -> Option<String> 
 
 fn adds_tunnel(cell: &Cell) -> bool {
     let mut layers = cell.send.encap.iter().flat_map(|encap| &encap.layers);
-    layers.any(|layer| !matches!(layer, EncapLayer::Vlan { .. } | EncapLayer::PopVlan))
+    layers.any(EncapLayer::is_tunnel)
 }
 
 /// Something is removed that can carry IP with nothing in between.
