@@ -88,3 +88,124 @@ def test_a_handle_hears_of_ports_that_come_to_its_device_and_go(tmp_path: Path) 
         later = nf.open("d", tx=False)
         assert later.ports == handle.ports and not handle.closed
     assert written(out["o2"]) == frame and written(out["o"]) == frame
+
+
+def shared_memory_bytes() -> int:
+    """What this process has touched of its shared mappings: pools, most of all."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssShmem"))
+
+
+def base(folder: Path) -> dict[str, Any]:
+    """A platform with small pools."""
+    return {
+        "platform": {"buffers": 256},
+        "ports": {"a": playing(folder)},
+        "devices": {"d": over("a")},
+        "nfs": {"x": role("d")},
+    }
+
+
+def with_port(config: dict[str, Any], name: str, port: dict[str, Any]) -> dict[str, Any]:
+    """The same with one port more, that the role may receive from."""
+    return {
+        **config,
+        "ports": {**config["ports"], name: port},
+        "devices": {**config["devices"], name: over(name)},
+        "nfs": {"x": role("d", name)},
+    }
+
+
+def pool_numbers(platform: mvmp.Platform) -> list[int]:
+    """The pools that there are."""
+    return [pool["pool"] for pool in platform.stats()["pools"]]
+
+
+def test_the_memory_of_ports_that_come_and_go_is_given_back(tmp_path: Path) -> None:
+    config = base(tmp_path)
+    with mvmp.Platform(config, socket=str(tmp_path / "mvmp.sock")) as platform:
+        before = 0
+        # More than DPDK has heaps for.
+        for turn in range(36):
+            apply(platform, with_port(config, f"t{turn}", playing(tmp_path)))
+            assert pool_numbers(platform) == [0, 1]
+            apply(platform, config)
+            await_that(lambda: pool_numbers(platform) == [0], "the pool is gone")
+            before = before or shared_memory_bytes()
+        assert shared_memory_bytes() < before + (4 << 20)
+
+
+def test_a_pool_stays_while_packets_of_it_are_held_and_its_number_while_it_is_mapped(tmp_path: Path) -> None:
+    config = base(tmp_path)
+    config["devices"]["v"] = {"mode": "rootless"}
+    config["nfs"]["holder"] = role("v:rx")
+
+    def and_port(name: str) -> dict[str, Any]:
+        more = with_port(config, name, playing(tmp_path))
+        return {**more, "nfs": {"x": role("d", name, "v:tx"), "holder": role("v:rx")}}
+
+    with mvmp.Platform(config, socket=str(tmp_path / "mvmp.sock")) as platform:
+        with mvmp.Nf("x", socket=tmp_path) as nf, mvmp.Nf("holder", socket=tmp_path) as holder:
+            apply(platform, and_port("b"))
+            apart, gate, hold = nf.open("b"), nf.open("v"), holder.open("v")
+            packets = apart.rx_burst(8, timeout=20)
+            frame = bytes(packets[0])
+            gate.tx_burst(packets)
+            held = hold.rx_burst(8, timeout=20)
+            apply(platform, config)
+            await_that(lambda: apart.closed, "the device is gone")
+            for _ in range(20):
+                assert [pool["held"] > 0 for pool in platform.stats()["pools"]] == [False, True]
+            assert bytes(held[0]) == frame
+            held.release()
+            await_that(lambda: pool_numbers(platform) == [0], "the pool is gone")
+            apply(platform, and_port("c"))
+            assert pool_numbers(platform) == [0, 2], "number 1 is the one that these NFs know"
+            assert set(nf.open("c").rx_burst(8, timeout=20).in_port) == {2}
+            apply(platform, config)
+            await_that(lambda: pool_numbers(platform) == [0], "the pool is gone")
+        await_that(lambda: not platform.stats()["nfs"], "the NFs are gone")
+        apply(platform, and_port("e"))
+        assert pool_numbers(platform) == [0, 1]
+
+
+def test_other_ports_are_served_on_when_a_pool_goes(tmp_path: Path) -> None:
+    config = base(tmp_path)
+    with mvmp.Platform(config, socket=str(tmp_path / "mvmp.sock")) as platform:
+        with mvmp.Nf("x", socket=tmp_path) as nf:
+            config = with_port(config, "c", {})
+            config["ports"]["c"] = {**playing(tmp_path), "pcap": capture(tmp_path, "c", frames(3))}
+            both = with_port(config, "b", playing(tmp_path))
+            both["ports"] = {name: both["ports"][name] for name in "abc"}  # its pool comes before that of `c`
+            apply(platform, {**both, "nfs": {"x": role("d", "c")}})
+            handle = nf.open("c")
+            assert handle.rx_burst(8, timeout=20)
+            config["nfs"] = {"x": role("d", "c")}
+            apply(platform, config)
+            await_that(lambda: pool_numbers(platform) == [0, 2], "the pool is gone")
+            for _ in range(20):
+                burst = handle.rx_burst(8, timeout=20)
+                assert set(map(bytes, burst)) <= set(frames(3))
+                burst.release()
+        home = lambda: [pool["free"] - pool["buffers"] for pool in platform.stats()["pools"]] == [0, 0]  # noqa: E731
+        await_that(home, "all buffers are home")
+
+
+def test_a_port_that_was_gone_can_come_back_to_other_ports(tmp_path: Path) -> None:
+    config = base(tmp_path)
+    with (
+        mvmp.Platform(
+            with_port(config, "b", playing(tmp_path)), socket=str(tmp_path / "mvmp.sock")
+        ) as platform,
+        mvmp.Nf("x", socket=tmp_path) as nf,
+    ):
+        apply(platform, config)
+        await_that(lambda: not platform.stats()["ports"]["b"]["present"], "it is gone")
+        config["ports"]["b"] = playing(tmp_path)
+        config["devices"]["both"] = over("a", "b")
+        config["nfs"]["x"] = role("d", "both")
+        apply(platform, config)
+        await_that(lambda: pool_numbers(platform) == [0], "it shares the other's pool")
+        both = nf.open("both")
+        seen: set[int] = set()
+        await_that(lambda: seen.update(both.rx_burst(64, timeout=1).in_port) or seen == {0, 1}, "both come")

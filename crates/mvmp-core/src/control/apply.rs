@@ -113,16 +113,14 @@ impl Control {
         }
         let domains = new.domains();
         for (number, port) in new.ports.iter().enumerate() {
-            let joined = domains.iter().find(|domain| domain.ports.contains(&number));
-            let pool = joined
-                .into_iter()
-                .flat_map(|domain| &domain.ports)
-                .find_map(|&other| {
-                    let running = self.port_number(&new.ports[other].name)?;
-                    Some(&self.pools[self.ports[running].pool].pool)
-                });
-            let Some(pool) = pool else { continue };
-            let (wanted, room) = (max_frame(port), frame_room(pool.data_room_bytes()));
+            let domain = domains.iter().find(|domain| domain.ports.contains(&number));
+            let domain = domain.into_iter().flat_map(|domain| &domain.ports);
+            let specs: Vec<&PortSpec> = domain.map(|&port| &new.ports[port]).collect();
+            let pool = self.pool_in_use(&specs).ok().flatten();
+            let Some(pool) = pool.and_then(|pool| self.pool(pool)) else {
+                continue;
+            };
+            let (wanted, room) = (max_frame(port), frame_room(pool.pool.data_room_bytes()));
             if wanted > room {
                 let reason = format!(
                     "frames of {wanted} bytes do not fit the buffers of its pool, which hold {room}"

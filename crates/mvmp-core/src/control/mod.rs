@@ -16,6 +16,7 @@ mod links;
 mod opening;
 mod operator;
 mod own_devices;
+mod pools;
 mod reconfigure;
 mod serve;
 mod session;

@@ -255,7 +255,7 @@ impl Control {
         };
         let reaches = |pool: &&PoolEntry| {
             let feeds = |port| own.contains(port) || by_nfs.contains(port);
-            file.platform.open || pool.ports.is_empty() || pool.ports.iter().any(feeds)
+            file.platform.open || pool.for_nfs || pool.ports.iter().any(feeds)
         };
         let reached = self.pools.iter().filter(reaches);
         reached.fold(0, |bits, pool| bits | 1 << pool.id)

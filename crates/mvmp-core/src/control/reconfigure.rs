@@ -10,14 +10,12 @@ use std::sync::Arc;
 
 use super::sockets::Sockets;
 use super::state::{Control, DeviceEntry, PortEntry};
-use crate::platform::{build_domain, devices};
+use crate::platform::devices;
 use crate::worker::Command;
-use crate::worker::buffers::Buffers;
 use crate::worker::change::{Change, NewFaces};
 use crate::worker::device::Seat;
-use crate::worker::port::Io;
 use mvmp_policy::Config;
-use mvmp_policy::config::{Mode, NfSpec, PortSpec};
+use mvmp_policy::config::{Mode, NfSpec};
 
 /// Devices of a platform, those that are gone but still drained included.
 pub(super) const DEVICES_MAX: usize = 64;
@@ -32,7 +30,8 @@ impl Control {
     pub fn carry_out(&mut self, mut new: Config, sockets: &mut Sockets) -> Result<(), String> {
         let homes = self.homes(&new)?;
         self.keep_own_devices(&mut new);
-        if new.devices.len() > DEVICES_MAX || self.ports.len() + homes.len() > PORTS_MAX {
+        let coming: usize = homes.iter().map(|home| home.ports.len()).sum();
+        if new.devices.len() > DEVICES_MAX || self.ports.len() + coming > PORTS_MAX {
             return Err(format!(
                 "a platform has at most {DEVICES_MAX} devices and {PORTS_MAX} ports, those removed included"
             ));
@@ -73,126 +72,6 @@ impl Control {
         self.tell_port_facts();
         sockets.close_roles(&gone);
         Ok(())
-    }
-
-    /// Where each port that is new, or comes back, will live. Ports that a device of the file joins
-    /// must be of one pool.
-    fn homes(&self, new: &Config) -> Result<Vec<Home>, String> {
-        let mut homes: Vec<Home> = Vec::new();
-        for (number, domain) in new.domains().iter().enumerate() {
-            let names = domain.ports.iter().map(|&port| &new.ports[port]);
-            let known: Vec<&PortEntry> = names
-                .clone()
-                .filter_map(|port| Some(&self.ports[self.port_number(&port.name)?]))
-                .collect();
-            let stray = known.iter().find(|port| port.pool != known[0].pool);
-            if let Some(stray) = stray {
-                return Err(format!(
-                    "the ports {} and {} would be joined by a device, but have pools of their own: that needs a restart",
-                    known[0].spec.name, stray.spec.name
-                ));
-            }
-            let absent = |port: &&PortSpec| {
-                let known = self.port_number(&port.name);
-                known.is_none_or(|number| !self.ports[number].present)
-            };
-            for port in names.filter(absent) {
-                homes.push(Home {
-                    spec: port.clone(),
-                    domain: number,
-                    pool: known.first().map(|port| port.pool),
-                });
-            }
-        }
-        Ok(homes)
-    }
-
-    /// Opens the ports that are new; they serve once the workers know the devices.
-    fn take_in_ports(&mut self, homes: Vec<Home>) -> Result<Vec<(usize, Io)>, String> {
-        let (ports, pools) = (self.ports.len(), self.pools.len());
-        let mut before: Vec<(usize, PortSpec)> = Vec::new();
-        let mut made = Vec::new();
-        let opened = self.try_take_in(homes, &mut before, &mut made);
-        if opened.is_err() {
-            self.ports.truncate(ports);
-            self.pools.truncate(pools);
-            for pool in &mut self.pools {
-                pool.ports.retain(|&port| port < ports);
-            }
-            for (number, spec) in before {
-                self.ports[number].spec = spec;
-            }
-            return opened;
-        }
-        for (worker, buffers) in made {
-            self.workers[worker].tell(Command::AddPool(Box::new(buffers)));
-        }
-        opened
-    }
-
-    fn try_take_in(
-        &mut self,
-        homes: Vec<Home>,
-        before: &mut Vec<(usize, PortSpec)>,
-        made: &mut Vec<(usize, Buffers)>,
-    ) -> Result<Vec<(usize, Io)>, String> {
-        let mut new_pools: Vec<(usize, usize)> = Vec::new();
-        let mut opened = Vec::new();
-        for home in homes {
-            let known = new_pools.iter().find(|(domain, _)| *domain == home.domain);
-            let pool = match home.pool.or(known.map(|(_, pool)| *pool)) {
-                Some(pool) => pool,
-                None => {
-                    let pool = self.make_pool(&home, made)?;
-                    new_pools.push((home.domain, pool));
-                    pool
-                }
-            };
-            let number = match self.port_number(&home.spec.name) {
-                Some(number) => {
-                    let old = std::mem::replace(&mut self.ports[number].spec, home.spec);
-                    before.push((number, old));
-                    self.ports[number].counters.ended.set(0);
-                    number
-                }
-                None => {
-                    let worker = self.pools[pool].worker;
-                    self.ports.push(PortEntry::new(home.spec, worker, pool));
-                    let number = self.ports.len() - 1;
-                    self.pools[pool].ports.push(number);
-                    number
-                }
-            };
-            let io = self
-                .open_io(number)
-                .map_err(|error| format!("port {}: {error}", self.ports[number].spec.name))?;
-            opened.push((number, io));
-        }
-        Ok(opened)
-    }
-
-    /// A pool for a domain of its own, on the worker that has the fewest.
-    fn make_pool(
-        &mut self,
-        home: &Home,
-        made: &mut Vec<(usize, Buffers)>,
-    ) -> Result<usize, String> {
-        let pools_of = |worker: &usize| {
-            let own = self.pools.iter().filter(|pool| pool.worker == *worker);
-            own.count()
-        };
-        let worker = (0..self.workers.len()).min_by_key(pools_of).unwrap_or(0);
-        let id = self.pools.len();
-        if id >= usize::from(mvmp_wire::PRIVATE_POOL) {
-            return Err(format!(
-                "a platform has at most {id} pools: that needs a restart"
-            ));
-        }
-        let buffers = self.config.platform.buffers;
-        let domain = build_domain(id, worker, &home.spec, buffers)?;
-        self.pools.push(domain.entry);
-        made.push((worker, domain.buffers));
-        Ok(id)
     }
 
     /// Takes the devices over; returns those whose handles cannot stay: they have become another kind.
@@ -312,13 +191,4 @@ impl Control {
             }
         }
     }
-}
-
-/// A port that is to be opened, and where.
-struct Home {
-    spec: PortSpec,
-    /// The domain of the new configuration.
-    domain: usize,
-    /// The pool that its domain has already.
-    pool: Option<usize>,
 }

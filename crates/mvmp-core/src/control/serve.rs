@@ -281,6 +281,7 @@ impl Control {
                 self.leave(nf, "it broke the protocol");
             }
             Event::Traced(worker, step) => self.note_step(worker, *step),
+            Event::PoolRetired { pool, buffers } => self.pool_retired(pool, buffers),
             Event::PortRemoved { port } => {
                 if let Some(port) = port {
                     self.port_removed(port.number as usize);
@@ -343,6 +344,7 @@ impl Control {
         self.retry_waiting();
         self.watch_workers();
         self.watch_for_stuck();
+        self.retire_pools();
         self.tend_streams();
     }
 

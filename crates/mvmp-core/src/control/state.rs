@@ -48,8 +48,12 @@ pub struct PoolEntry {
     pub pool: Pool,
     pub records: OwnedFd,
     pub counters: Arc<PoolCounters>,
-    /// Ports whose frames lie in it.
+    /// Ports whose frames lie in it, those included that are gone and may come back.
     pub ports: Vec<usize>,
+    /// It was made without ports, for what NFs send each other.
+    pub for_nfs: bool,
+    /// Its worker was told to give it back.
+    pub retiring: bool,
 }
 
 /// One port.
@@ -170,6 +174,11 @@ impl Control {
     /// The number of the port with this name.
     pub fn port_number(&self, name: &str) -> Option<usize> {
         self.ports.iter().position(|port| port.spec.name == name)
+    }
+
+    /// The pool with this number.
+    pub fn pool(&self, id: usize) -> Option<&PoolEntry> {
+        self.pools.iter().find(|pool| usize::from(pool.id) == id)
     }
 
     /// The number of the device with this name.

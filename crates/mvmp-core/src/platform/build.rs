@@ -331,19 +331,21 @@ fn domain(
         records,
         counters,
         ports: ports.to_vec(),
+        for_nfs: specs.is_empty(),
+        retiring: false,
     };
     Ok(Domain { entry, buffers })
 }
 
-/// The pool of a port that belongs to no other.
+/// The pool of ports that come to a running platform.
 pub fn build_domain(
     id: usize,
     worker: usize,
-    port: &PortSpec,
+    ports: &[&PortSpec],
     buffers: u32,
 ) -> Result<Domain, String> {
     let eal = Eal::get().map_err(|error| error.to_string())?;
-    domain(eal, id, worker, &[], &[port], buffers).map_err(|error| error.to_string())
+    domain(eal, id, worker, &[], ports, buffers).map_err(|error| error.to_string())
 }
 
 /// A pair of rings between each two workers: `[a][b]` is a's end towards b.

@@ -123,24 +123,23 @@ impl Control {
         entry.present = true;
         entry.started = false;
         entry.facts = devices::port_facts(&entry.spec);
-        let (port, facts) = (number as u16, entry.facts);
+        let facts = entry.facts;
         for worker in &self.workers {
+            let port = number as u16;
             worker.tell(Command::Facts { port, facts });
         }
-        let worker = &self.workers[entry.worker];
-        let pool_on_worker = self
-            .pools
-            .iter()
-            .filter(|pool| pool.worker == entry.worker)
-            .position(|pool| pool.id as usize == entry.pool)
-            .unwrap_or(0);
-        let port = Port::new(port, pool_on_worker, io, faces, Arc::clone(&entry.counters));
-        worker.tell(Command::AddPort(Box::new(port)));
+        // Its worker knows at which place it has the pool.
+        let port = Port::new(number as u16, 0, io, faces, Arc::clone(&entry.counters));
+        self.workers[entry.worker].tell(Command::AddPort {
+            port: Box::new(port),
+            pool: entry.pool as u8,
+        });
     }
 
     pub(crate) fn open_io(&self, number: usize) -> Result<Io, String> {
         let entry = &self.ports[number];
-        let pool = &self.pools[entry.pool].pool;
+        let pool = self.pool(entry.pool).ok_or("it has no pool")?;
+        let pool = &pool.pool;
         let options = EthOptions {
             max_frame_bytes: max_frame(&entry.spec),
             rx_descriptors: DESCRIPTORS,
@@ -166,8 +165,8 @@ impl Control {
 
     /// Adds a port that a device names and that is not there now.
     pub(crate) fn add_port(&mut self, name: &str, spec: &Value) -> Result<(), String> {
-        let number = self.ports.iter().position(|port| port.spec.name == name);
-        let number = number.ok_or_else(|| {
+        let named = self.config.port(name).is_some();
+        let number = self.port_number(name).filter(|_| named).ok_or_else(|| {
             format!(
                 "no device names a port `{name}`; the configuration has {}",
                 self.port_names()
@@ -187,8 +186,8 @@ impl Control {
         if let Some((_, why)) = files::conflict(others.map(|port| &port.spec).chain([&new])) {
             return Err(why);
         }
-        let pool = &self.pools[self.ports[number].pool].pool;
-        if max_frame(&new) > frame_room(pool.data_room_bytes()) {
+        let pool = self.pool(self.ports[number].pool);
+        if pool.is_some_and(|pool| max_frame(&new) > frame_room(pool.pool.data_room_bytes())) {
             return Err(format!(
                 "frames of {} bytes do not fit this domain's buffers; set `max_frame`",
                 max_frame(&new)
@@ -206,9 +205,10 @@ impl Control {
     }
 
     fn port_names(&self) -> String {
-        self.ports
+        self.config
+            .ports
             .iter()
-            .map(|port| port.spec.name.as_str())
+            .map(|port| port.name.as_str())
             .collect::<Vec<_>>()
             .join(", ")
     }

@@ -274,6 +274,12 @@ impl Buffers {
         }
     }
 
+    /// Whether every buffer is here: none lent, none with a driver.
+    pub fn is_whole(&self) -> bool {
+        let free = self.pool.available() as usize + self.fresh.len() + self.home.len();
+        self.ledger.lent() == 0 && free == self.pool.buffers() as usize
+    }
+
     /// Shows the gauges.
     pub fn publish(&self) {
         self.counters.lent.set(u64::from(self.ledger.lent()));

@@ -21,14 +21,16 @@ pub enum Command {
     Close { slot: u8, died: bool },
     /// Forget an NF whose handles are closed.
     RemoveNf { nf: u32 },
-    /// Serve a port.
-    AddPort(Box<Port>),
+    /// Serve a port, which receives into the pool with this number.
+    AddPort { port: Box<Port>, pool: u8 },
     /// Give a port back.
     RemovePort { port: u16 },
     /// The configuration has changed.
     Change(Box<change::Change>),
     /// Serve another pool.
     AddPool(Box<Buffers>),
+    /// Give a pool back that no port fills any more, if all of it is at home.
+    RetirePool { pool: u8 },
     /// An NF has mapped these pools by now, a bit for each.
     Mapped { nf: u32, pools: u64 },
     /// A port is something else from now on.
@@ -64,6 +66,11 @@ pub enum Event {
     },
     /// A packet of a trace has made a step.
     Traced(usize, Box<trace::Step>),
+    /// A pool is out of use; without its buffers: it is still in use.
+    PoolRetired {
+        pool: u8,
+        buffers: Option<Box<Buffers>>,
+    },
     /// A port is out of use.
     PortRemoved { port: Option<Box<Port>> },
 }
@@ -95,7 +102,9 @@ impl Worker {
                 }
                 self.say(Event::NfRemoved { nf });
             }
-            Command::AddPort(port) => {
+            Command::AddPort { mut port, pool } => {
+                let place = self.place_of_pool(pool);
+                port.pool = place.expect("a port's pool was added before it and stays with it");
                 let number = port.number as usize;
                 self.coming.retain(|&coming| coming != port.number);
                 self.port_at[number] = Some(self.ports.len());
@@ -105,6 +114,10 @@ impl Worker {
             Command::RemovePort { port } => self.remove_port(port),
             Command::Change(change) => self.change(*change),
             Command::AddPool(pool) => self.add_pool(*pool),
+            Command::RetirePool { pool } => {
+                let buffers = self.retire_pool(pool).map(Box::new);
+                self.say(Event::PoolRetired { pool, buffers });
+            }
             Command::Mapped { nf, pools } => {
                 let lanes = self.lanes.iter_mut().flatten();
                 lanes
@@ -181,6 +194,26 @@ impl Worker {
             let _ = pool.ledger.open_slot(lane.slot);
         }
         self.parts.pools.push(pool);
+    }
+
+    /// Takes a pool out of service, unless something may still come back to it. The first one stays:
+    /// frames that NFs build go there.
+    fn retire_pool(&mut self, id: u8) -> Option<Buffers> {
+        let place = self.place_of_pool(id).filter(|&place| place != 0)?;
+        let is_fed = self.ports.iter().any(|port| port.pool == place);
+        // A sweep goes through the pools by their places.
+        if is_fed || !self.sweeps.is_empty() || !self.parts.pools[place].is_whole() {
+            return None;
+        }
+        let behind = self.ports.iter_mut().filter(|port| port.pool > place);
+        behind.for_each(|port| port.pool -= 1);
+        let mut buffers = self.parts.pools.remove(place);
+        buffers.close();
+        Some(buffers)
+    }
+
+    fn place_of_pool(&self, id: u8) -> Option<usize> {
+        self.parts.pools.iter().position(|pool| pool.id == id)
     }
 
     pub(super) fn remove_port(&mut self, number: u16) {
