@@ -180,6 +180,22 @@ def test_a_folder_that_another_platform_left_is_given_to_nobody_else(tmp_path: P
         assert (own.stat().st_uid, own.stat().st_mode & 0o777) == (os.geteuid(), 0o700)
 
 
+def test_who_is_removed_hears_so_and_not_that_the_platform_is_lost(tmp_path: Path) -> None:
+    config = {"devices": {"v": {"mode": "rootless"}}, "nfs": {"x": role("v"), "y": role("v")}}
+    with (
+        mvmp.Platform(config, socket=str(tmp_path / "mvmp.sock")) as platform,
+        mvmp.Nf("x", socket=tmp_path) as nf,
+    ):
+        handle = nf.open("v")
+        apply(platform, {**config, "nfs": {"y": role("v")}})
+        with pytest.raises(mvmp.Detached, match="the configuration names no role `x`"):
+            handle.rx_burst(8, timeout=20)
+        await_that(lambda: not platform.stats()["nfs"], "it is out")
+        for ask in (lambda: handle.rx_burst(8), lambda: next(nf.bursts()), lambda: nf.open("v")):
+            with pytest.raises(mvmp.Detached, match="the configuration names no role `x`"):
+                ask()
+
+
 def endless(folder: Path, **more: Any) -> dict[str, Any]:
     """A configuration over a capture without end and a file that is written."""
     played = {"pcap": capture(folder, "in", frames(64)), "rate": 2000, "loop": 0, "wait_for": 0}
@@ -236,7 +252,15 @@ def test_what_only_an_open_platform_grants_ends_with_that(tmp_path: Path) -> Non
         apply(platform, config)
         check_detached(own)
         await_that(lambda: list(platform.stats()["nfs"]) == ["x/0"], "the others are out")
-        assert all(handle.closed for handle in others) and not listed.closed
+        assert not listed.closed
+        for handle in others:
+            await_that(lambda handle=handle: handle.closed, "it is taken away")  # type: ignore[misc]
+            with pytest.raises(mvmp.Detached, match="may not speak for the role"):
+                handle.rx_burst(8)
+        with pytest.raises(mvmp.Detached, match="may not speak for the role"):
+            stranger.open("v")
+        with pytest.raises(mvmp.NotAuthorized):
+            stranger.reconnect()
 
 
 def test_a_device_that_one_nf_defines_opens_no_pool_to_others(tmp_path: Path) -> None:

@@ -246,11 +246,16 @@ fn heed(session: &Session, message: FromPlatform, fds: Vec<OwnedFd>) {
                 locked(&opening.ports).clone_from(&ports);
             }
         }),
-        FromPlatform::Detached { handle, reason } => session.each_opening(|opening| {
-            if handle.is_none_or(|number| number == opening.number) {
-                opening.detach(&reason);
+        FromPlatform::Detached { handle, reason } => {
+            if handle.is_none() {
+                session.note_detached(&reason);
             }
-        }),
+            session.each_opening(|opening| {
+                if handle.is_none_or(|number| number == opening.number) {
+                    opening.detach(&reason);
+                }
+            });
+        }
         FromPlatform::Bye => session.note_bye(),
         FromPlatform::Ready { handle: None }
         | FromPlatform::Welcome { .. }

@@ -53,8 +53,8 @@ pub enum NfError {
         /// It had said so.
         in_order: bool,
     },
-    /// The platform took the handle away.
-    #[error("the platform has detached this handle: {0}")]
+    /// The platform took the handle, or everything, away.
+    #[error("the platform has taken it away: {0}")]
     Detached(String),
     /// The `interrupted` callback said so.
     #[error("interrupted")]

@@ -139,11 +139,22 @@ impl Opening {
     /// Whether calls on this handle may go on.
     #[inline(always)]
     pub(crate) fn check(&self) -> Result<(), NfError> {
-        self.session.check()?;
+        self.session.check().map_err(|error| self.why_gone(error))?;
         if self.state.load(Ordering::Acquire) == OPEN {
             Ok(())
         } else {
             Err(self.why_closed())
+        }
+    }
+
+    /// A handle that was taken away before its connection ended says why it was.
+    #[cold]
+    fn why_gone(&self, error: NfError) -> NfError {
+        match error {
+            NfError::PlatformLost { .. } if self.state.load(Ordering::Acquire) == DETACHED => {
+                self.why_closed()
+            }
+            other => other,
         }
     }
 

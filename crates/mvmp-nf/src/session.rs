@@ -56,6 +56,8 @@ pub(crate) struct Session {
     pub(crate) views: AtomicUsize,
     state: AtomicU8,
     bye: AtomicBool,
+    /// Why the platform has thrown this NF out.
+    detached: OnceLock<String>,
 }
 
 /// A lock that a panicking holder left is taken all the same: its contents are counters and queues.
@@ -92,6 +94,7 @@ impl Session {
             views: AtomicUsize::new(0),
             state: AtomicU8::new(LIVE),
             bye: AtomicBool::new(false),
+            detached: OnceLock::new(),
         }
     }
 
@@ -113,8 +116,11 @@ impl Session {
             );
         }
         match self.state.load(Ordering::Acquire) {
-            LOST => NfError::PlatformLost {
-                in_order: self.bye.load(Ordering::Acquire),
+            LOST => match self.detached.get() {
+                Some(reason) => NfError::Detached(reason.clone()),
+                None => NfError::PlatformLost {
+                    in_order: self.bye.load(Ordering::Acquire),
+                },
             },
             _ => NfError::Closed("this NF is closed".into()),
         }
@@ -288,6 +294,11 @@ impl Session {
 
     pub(crate) fn note_bye(&self) {
         self.bye.store(true, Ordering::Release);
+    }
+
+    /// The platform takes everything away; it hangs up right after.
+    pub(crate) fn note_detached(&self, reason: &str) {
+        let _ = self.detached.set(reason.to_owned());
     }
 
     /// The other side is gone.

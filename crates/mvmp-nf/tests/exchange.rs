@@ -311,6 +311,20 @@ fn a_lost_platform_is_told_from_a_detached_handle_and_from_an_orderly_end() {
         Err(NfError::PlatformLost { in_order: false })
     );
     assert!(other.ended());
+    let (nf, peer) = connected(&platform);
+    let reason = "its role is gone".to_owned();
+    peer.say(&FromPlatform::Detached {
+        handle: None,
+        reason: reason.clone(),
+    });
+    drop(peer);
+    await_true(
+        "who is thrown out hears why, and not that a platform is lost",
+        || {
+            nf.open("x", OpenOptions::default())
+                .is_err_and(|e| e == NfError::Detached(reason.clone()))
+        },
+    );
     let (_nf, peer) = connected(&platform);
     peer.say(&FromPlatform::Bye);
     drop(peer);
