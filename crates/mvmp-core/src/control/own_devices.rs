@@ -4,8 +4,8 @@
 //! Such a device is a device like any other while it lives. Its name is that of the instance and
 //! the one that the NF gave it, so that nobody else can open it by chance.
 
-use mvmp_policy::Config;
 use mvmp_policy::config::DeviceSpec;
+use mvmp_policy::{Config, ConfigError};
 use mvmp_wire::message::ErrorCode;
 use serde_json::Value;
 
@@ -44,8 +44,8 @@ impl Control {
         if says_libpcap(table) {
             return Err(of_libpcap());
         }
-        let spec = Config::from_device_json(&own, table, &self.config.ports)
-            .map_err(|error| Refusal::new(ErrorCode::Config, error.to_string()))?;
+        let mut spec = Config::from_device_json(name, table, &self.config.ports).map_err(wrong)?;
+        spec.name.clone_from(&own);
         authorize::may_define(&self.config, &session.role, spec.ports())?;
         self.have_one_worker(&spec)?;
         let mut new = self.config.clone();
@@ -141,6 +141,16 @@ impl Control {
                 format!("the device `{}` is another NF's own", device.name),
             )),
         }
+    }
+}
+
+/// What an NF hears of a table that is wrong: it has no lines.
+fn wrong(error: ConfigError) -> Refusal {
+    let message = format!("{}: {}", error.key, error.message);
+    let hint = error.hint;
+    Refusal {
+        hint,
+        ..Refusal::new(ErrorCode::Config, message)
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use mvmp_policy::config::WaitFor;
 
 use super::session::{Handle, HandlePhase, Phase, Session};
-use super::state::Control;
+use super::state::{Control, DeviceEntry};
 use crate::worker::Command;
 
 impl Control {
@@ -28,8 +28,9 @@ impl Control {
     /// What a capture still waits for, in words; nothing: it may start (DESIGN rule 11).
     pub(super) fn awaited(&self, number: usize) -> Vec<String> {
         let capture = self.ports[number].spec.capture();
+        let is_over = |device: &DeviceEntry| !device.gone && device.ports.contains(&number);
         let own: Vec<usize> = (0..self.devices.len())
-            .filter(|&device| self.devices[device].ports.contains(&number))
+            .filter(|&device| is_over(&self.devices[device]))
             .collect();
         let roles = match capture.and_then(|capture| capture.wait_for.clone()) {
             Some(WaitFor::Roles(roles)) => roles,
@@ -43,9 +44,15 @@ impl Control {
                 let wanted = |&device: &usize| format!("a handle on {}", self.devices[device].name);
                 return idle.map(wanted).collect();
             }
+            None if own
+                .iter()
+                .all(|&device| self.devices[device].owner.is_some()) =>
+            {
+                self.roles_that_define(number)
+            }
             None => self.roles_reached(&own),
         };
-        let missing = roles.iter().filter_map(|role| self.missing(role));
+        let missing = roles.iter().filter_map(|role| self.missing(role, number));
         missing.collect()
     }
 
@@ -99,6 +106,14 @@ impl Control {
         (0..self.devices.len()).filter(shares).collect()
     }
 
+    /// The roles that may define devices over a port.
+    fn roles_that_define(&self, port: usize) -> Vec<String> {
+        let port = &self.ports[port].spec.name;
+        let nfs = self.config.nfs.iter();
+        let define = nfs.filter(|nf| nf.may_define.contains(port));
+        define.map(|nf| nf.name.clone()).collect()
+    }
+
     fn roles_reached(&self, from: &[usize]) -> Vec<String> {
         let reached = self.devices_reached(from);
         let named = |nf: &&mvmp_policy::config::NfSpec| {
@@ -114,18 +129,27 @@ impl Control {
             .collect()
     }
 
-    /// What is missing until one instance of a role has all its devices open.
-    fn missing(&self, role: &str) -> Option<String> {
+    /// What is missing until one instance of a role has all its devices open, and one of its own
+    /// over the port, where it may define some and the file has none for it.
+    fn missing(&self, role: &str, port: usize) -> Option<String> {
         let spec = self.config.nf(role)?;
-        let closed = |session: &Session| -> Vec<&str> {
-            let is_open = |device: &str| {
-                session.handles.values().any(|handle| {
-                    self.devices[handle.device].name == device
-                        && matches!(handle.phase, HandlePhase::Open)
-                })
-            };
+        let name = &self.ports[port].spec.name;
+        let is_over = |device: &DeviceEntry| !device.gone && device.ports.contains(&port);
+        let is_given = |device: &DeviceEntry| {
+            device.owner.is_none() && is_over(device) && spec.right(&device.name).is_some()
+        };
+        let defines = spec.may_define.contains(name) && !self.devices.iter().any(is_given);
+        let closed = |session: &Session| -> Vec<String> {
+            let open = session.handles.values();
+            let open = open.filter(|handle| matches!(handle.phase, HandlePhase::Open));
+            let open: Vec<&DeviceEntry> = open.map(|it| &self.devices[it.device]).collect();
+            let is_open = |device: &&str| open.iter().any(|it| it.name == *device);
+            let is_own = |it: &&DeviceEntry| it.owner == Some(session.nf) && is_over(it);
             let devices = spec.devices.iter().map(|right| right.device.as_str());
-            devices.filter(|device| !is_open(device)).collect()
+            let devices = devices.filter(|device| !is_open(device)).map(String::from);
+            let own = (defines && !open.iter().any(is_own))
+                .then(|| format!("a device of its own over {name}"));
+            devices.chain(own).collect()
         };
         let instances = self
             .sessions
