@@ -238,3 +238,36 @@ def test_two_who_receive_what_the_other_sends_do_not_send_for_ever(tmp_path: Pat
     assert written(tmp_path / "b.pcap") == [sent] * 256
     drops = [handle["out"]["drops"] for handle in stats["closed_handles"]]
     assert sorted(drops, key=len) == [{}, {}, {"hop_limit": 1}]
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=needs_two_cpus)])
+def test_a_slow_sender_does_not_wait_for_room_for_what_it_never_gets(tmp_path: Path, workers: int) -> None:
+    base = frames(2000)
+    sent = [base[n % 2000] for n in range(20_000)]
+    source = lossless(pcap=capture(tmp_path, "a", sent))
+    out = str(tmp_path / "out.pcap")
+    if workers == 1:
+        ports = {"a": {**source, "out": out}}
+        devices = {"tap": {"mode": "direct", "ports": ["a"], "receive": {"a": {"direction": "inout"}}}}
+    else:
+        ports = {"a": source, "b": lossless(out=out)}
+        devices = {
+            "tap": {"mode": "direct", "ports": ["a"]},
+            "sink": {"mode": "direct", "ports": ["b"], "receive": {"b": {"direction": "inout"}}},
+        }
+    config = {
+        "platform": {"workers": CPUS[:workers]},
+        "ports": ports,
+        "devices": devices,
+        "nfs": {"nf": role(*devices)},
+    }
+
+    def body(nf: mvmp.Nf) -> None:
+        handles = [nf.open(device) for device in devices]
+        for burst in nf.bursts(32):
+            time.sleep(0.0005)
+            handles[-1].tx_burst(burst, timeout=None)
+
+    with Stage(config, tmp_path, {"nf": body}):
+        pass
+    assert written(out) == sent

@@ -97,8 +97,9 @@ impl Worker {
     ) -> Option<Parcel> {
         if !self.ports[place].outward.is_empty() {
             let pool = self.ports[place].pool;
-            let has_room =
-                self.ports[place].lossless_room() != 0 && self.room_outward(place, pool, 1) != 0;
+            let sender = Except::Slot(parcel.before.sender);
+            let has_room = self.ports[place].lossless_room() != 0
+                && self.room_outward(place, pool, 1, sender) != 0;
             if lossless && !has_room {
                 return Some(parcel);
             }

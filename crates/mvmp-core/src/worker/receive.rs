@@ -54,7 +54,8 @@ impl Worker {
                 let least = self.room_of_receivers(pool, device, Except::Nobody, wanted);
                 room = room.min(least as usize / times);
                 if self.parts.devices[device].bypasses() {
-                    room = room.min(self.room_of_exits(pool, device, wanted) / times);
+                    room =
+                        room.min(self.room_of_exits(pool, device, wanted, Except::Nobody) / times);
                 }
             }
         }

@@ -192,7 +192,11 @@ impl Worker {
                 let nf = self.nfs[at].nf;
                 self.room_of_receivers(pool, *device, Except::Nf(nf), run.len() as u32) as usize
             }
-            Way::Ports(device) => self.room_of_exits(pool, *device, run.len() as u32),
+            Way::Ports(device) => {
+                let sender = run.first().map(|returned| returned.read().arg);
+                let slot = sender.map_or(NO_SLOT, |handle| self.slot_of(at, handle));
+                self.room_of_exits(pool, *device, run.len() as u32, Except::Slot(slot))
+            }
         };
         room.min(run.len())
     }

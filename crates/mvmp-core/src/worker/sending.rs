@@ -254,8 +254,14 @@ impl Worker {
     }
 
     /// How many packets of a device can leave without loss: by any of its ports, and to all who
-    /// receive what leaves there. One that is flooded is shown to them once for each port.
-    pub(super) fn room_of_exits(&mut self, pool: usize, device: usize, wanted: u32) -> usize {
+    /// receive what leaves there but the sender, `except`. One that is flooded is shown to them once for each port.
+    pub(super) fn room_of_exits(
+        &mut self,
+        pool: usize,
+        device: usize,
+        wanted: u32,
+        except: Except,
+    ) -> usize {
         let mut room = usize::MAX;
         let times = self.parts.devices[device].fan_out();
         let wanted = wanted.saturating_mul(times as u32);
@@ -265,18 +271,24 @@ impl Worker {
             let Some(place) = self.port_at[port as usize] else {
                 continue;
             };
-            room = room.min(self.room_outward(place, pool, wanted) / times);
+            room = room.min(self.room_outward(place, pool, wanted, except) / times);
         }
         room
     }
 
-    /// How many packets all who receive what leaves by a port take without loss.
-    pub(super) fn room_outward(&mut self, place: usize, pool: usize, wanted: u32) -> usize {
+    /// How many packets all who receive what leaves by a port, but the sender, take without loss.
+    pub(super) fn room_outward(
+        &mut self,
+        place: usize,
+        pool: usize,
+        wanted: u32,
+        except: Except,
+    ) -> usize {
         let mut room = u32::MAX;
         for face in 0..self.ports[place].outward.len() {
             for cell in 0..self.ports[place].outward[face].devices.len() {
                 let receiving = self.ports[place].outward[face].devices[cell];
-                room = room.min(self.room_of_receivers(pool, receiving, Except::Nobody, wanted));
+                room = room.min(self.room_of_receivers(pool, receiving, except, wanted));
             }
         }
         room as usize
