@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ pytest.importorskip("mvmp._mvmp", reason="the extension module is not built")
 pytest.importorskip("scapy")
 
 import mvmp
+from mvmp import _mvmp
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from stages import (
@@ -106,3 +108,22 @@ def test_lossless_floods_to_the_ports_of_another_worker_whole(tmp_path: Path) ->
         stats = stage.finish()
     assert [written(out) for out in outs.values()] == [sent, sent, []]
     assert not any(handle["out"]["drops"] for handle in stats["closed_handles"])
+
+
+def test_what_a_bypass_was_to_send_by_a_port_that_is_gone_is_counted_there(tmp_path: Path) -> None:
+    config: dict[str, Any] = {
+        "ports": {
+            "a": {"pcap": capture(tmp_path, "a", frames(500)), "rate": 5000, "wait_for": 0},
+            "b": {"out": str(tmp_path / "out.pcap")},
+        },
+        "devices": {"ips": {"mode": "bridge", "ports": ["a", "b"], "absent": "bypass"}},
+        "nfs": {"nf": role("ips")},
+    }
+    with Stage(config, tmp_path, {}) as stage:
+        while stage.platform.stats()["ports"]["a"]["received"] < 100:
+            time.sleep(0.001)
+        _mvmp.operator(str(stage.socket), {"type": "remove_port", "name": "b"})
+        stats = stage.finish()
+    a, b = stats["ports"]["a"], stats["ports"]["b"]["tx"]
+    assert a["bypassed"] == b["accepted"] == 500
+    assert b["drops"] == {"port_gone": 500 - b["transmitted"]} and b["drops"]["port_gone"] > 0

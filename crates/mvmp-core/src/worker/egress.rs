@@ -100,10 +100,10 @@ impl Worker {
             // By which of them is not known: the first stands for all.
             Exit::Flood { .. } | Exit::Unknown => ports.first().copied(),
         };
-        let place = port.and_then(|port| self.port_at[port as usize]);
-        if let Some(port) = place.and_then(|place| self.ports.get(place)) {
-            port.counters.accepted.add(1);
-            port.counters.tx_drops.add(reason, 1);
+        // One of this worker's, or gone: nobody else writes its books.
+        if let Some(books) = port.and_then(|port| self.parts.port_books.get(port as usize)) {
+            books.accepted.add(1);
+            books.tx_drops.add(reason, 1);
         }
     }
 
