@@ -379,3 +379,27 @@ def test_a_forked_child_has_inert_objects(burst: mvmp.Burst) -> None:
 def test_without_a_platform_the_error_says_where_it_looked(tmp_path: Path) -> None:
     with pytest.raises(mvmp.ConnectError, match=str(tmp_path)):
         mvmp.Nf("ids", socket=tmp_path / "mvmp.sock")
+
+
+def test_closed_handles_leave_nothing_open(tmp_path: Path) -> None:
+    config = {"devices": {"v": {"mode": "rootless"}}, "platform": {"open": True}}
+    socket = str(tmp_path / "mvmp.sock")
+
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    with mvmp.Platform(config, socket=socket), mvmp.Nf("n", socket=socket) as nf:
+        nf.open("v").close()
+        # One that is closed is forgotten when the next is opened.
+        nf.open("v").close()
+        before = descriptors()
+        for _ in range(20):
+            nf.open("v").close()
+        assert descriptors() <= before
+
+
+def test_a_time_beyond_all_clocks_is_for_ever(tmp_path: Path) -> None:
+    with mvmp.offline(TRAFFIC) as handle:
+        assert len(handle.rx_burst(8, timeout=1e19)) > 0
+    with pytest.raises(mvmp.ConnectError), mvmp.Nf("n", socket=str(tmp_path / "no" / "mvmp.sock"), wait=0.0):
+        pass

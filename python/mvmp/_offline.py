@@ -34,7 +34,7 @@ def offline(
     """Opens a capture file as a device of a private platform.
 
     Args:
-        pcap: The capture, pcap or pcapng, compressed or not as the platform reads it.
+        pcap: The capture, pcap or pcapng, not compressed.
         match: A rule; packets that do not match are not delivered. With ``decap`` or ``strip`` it is asked
             of what is inside.
         decap: Layers that are jumped over, as in a configuration: ``["vlan", "vxlan"]`` or ``"auto"``. What

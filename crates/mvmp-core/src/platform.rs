@@ -288,7 +288,7 @@ fn poll(
     done: &mut dyn FnMut() -> bool,
     interrupted: &mut dyn FnMut() -> bool,
 ) -> bool {
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut asked_at = Instant::now();
     loop {
         if done() {

@@ -33,13 +33,14 @@ pub(crate) fn connect(
     wait: Duration,
     interrupted: Interrupted,
 ) -> Result<OwnedFd, NfError> {
-    let deadline = Instant::now() + wait;
+    // A time beyond all clocks is for ever.
+    let deadline = Instant::now().checked_add(wait);
     loop {
         match attempt(path) {
             Ok(socket) => return Ok(socket),
             Err(error)
                 if !matches!(error, Errno::NOENT | Errno::CONNREFUSED)
-                    || Instant::now() >= deadline =>
+                    || deadline.is_some_and(|deadline| Instant::now() >= deadline) =>
             {
                 return Err(NfError::Connect(unreachable_platform(path, error)));
             }

@@ -103,7 +103,10 @@ impl Nf {
     ) -> Result<Handle, NfError> {
         let opening = open(&self.session(), device, &options, interrupted)?;
         let handle = Handle::new(device, options, opening);
-        locked(&self.handles).push(handle.clone());
+        let mut handles = locked(&self.handles);
+        handles.retain(|handle| !handle.closed_by_nf());
+        handles.push(handle.clone());
+        drop(handles);
         self.watch(&handle)?;
         Ok(handle)
     }

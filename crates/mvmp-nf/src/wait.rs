@@ -34,7 +34,7 @@ pub(crate) fn wait<S: DerefMut<Target = RxSide>>(
     timeout: Option<Duration>,
     interrupted: Interrupted,
 ) -> Result<Wait, NfError> {
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     // One look for those who do not wait at all.
     if timeout == Some(Duration::ZERO) {
         return Ok(look(sides)?.unwrap_or(Wait::TimedOut));

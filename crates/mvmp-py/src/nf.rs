@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mvmp_nf::{ConnectOptions, OpenOptions};
@@ -28,9 +28,15 @@ pub struct Nf {
 
 impl Nf {
     fn open_handles(&self, py: Python<'_>) -> Vec<Py<NfHandle>> {
+        let handles = self.not_closed(py);
+        handles.iter().map(|handle| handle.clone_ref(py)).collect()
+    }
+
+    /// The handles, without those that the NF has closed: these keep nothing any more.
+    fn not_closed(&self, py: Python<'_>) -> MutexGuard<'_, Vec<Py<NfHandle>>> {
         let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
         handles.retain(|handle| !handle.bind(py).get().library().closed_by_nf());
-        handles.iter().map(|handle| handle.clone_ref(py)).collect()
+        handles
     }
 }
 
@@ -104,10 +110,7 @@ impl Nf {
             self.nf.open_interruptibly(&device, options, interrupted)
         })?;
         let handle = Py::new(py, NfHandle::new(handle))?;
-        self.handles
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(handle.clone_ref(py));
+        self.not_closed(py).push(handle.clone_ref(py));
         Ok(handle)
     }
 
