@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::burst::{Burst, Which};
 use crate::error::NfError;
 use crate::opening::Opening;
 use crate::rx::{Look, RxSide};
-use crate::session::locked;
+use crate::session::{Answer, locked};
 use crate::wait::{self, Wait};
 use crate::{Interrupted, transmit};
 
@@ -349,9 +350,28 @@ impl Handle {
     }
 
     /// Closes it. What its bursts hold is swept by the platform; packets that are viewed stay
-    /// until their last view dies.
+    /// until their last view dies. Waits until what was sent over it has gone on: without loss that may
+    /// take as long as the slowest of those who receive it.
     pub fn close(&self) {
-        self.opening().close();
+        // Never interrupted.
+        let _ = self.close_interruptibly(&crate::never);
+    }
+
+    /// As [`Self::close`], asking `interrupted` while it waits. It is closed all the same.
+    ///
+    /// # Errors
+    /// [`NfError::Interrupted`].
+    pub fn close_interruptibly(&self, interrupted: Interrupted) -> Result<(), NfError> {
+        let opening = self.opening();
+        match opening.begin_close() {
+            Some(answer) => opening.session.await_answer(&answer, None, interrupted),
+            None => Ok(()),
+        }
+    }
+
+    /// The answer that says it is closed, to be waited for.
+    pub(crate) fn begin_close(&self) -> Option<Receiver<Answer>> {
+        self.opening().begin_close()
     }
 
     /// Whether [`Self::close`] was called, on it or on the whole NF's behalf.

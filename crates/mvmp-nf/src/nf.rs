@@ -16,6 +16,8 @@ use crate::wait::Wait;
 use crate::{Interrupted, control, path, transmit};
 
 /// How long an orderly end waits for room for the last releases.
+/// How long an NF that is dropped, not closed, waits for what it has sent to go on.
+const LAST_SENDS: Duration = Duration::from_secs(30);
 const LAST_RELEASES: Duration = Duration::from_secs(1);
 
 /// How to reach the platform.
@@ -197,22 +199,49 @@ impl Nf {
     }
 
     /// Closes all handles and the connection, in order. What its bursts hold goes back to the
-    /// platform; packets that are viewed stay until their last view dies.
+    /// platform; packets that are viewed stay until their last view dies. Waits as [`Handle::close`] does.
     pub fn close(&self) {
+        // Never interrupted.
+        let _ = self.close_within(None, &crate::never);
+    }
+
+    /// As [`Self::close`], asking `interrupted` while it waits. Interrupted, the connection is given up, and
+    /// what was not sent yet is lost.
+    ///
+    /// # Errors
+    /// [`NfError::Interrupted`].
+    pub fn close_interruptibly(&self, interrupted: Interrupted) -> Result<(), NfError> {
+        self.close_within(None, interrupted)
+    }
+
+    fn close_within(
+        &self,
+        longest: Option<Duration>,
+        interrupted: Interrupted,
+    ) -> Result<(), NfError> {
         let session = self.session();
+        let mut outcome = Ok(());
         if session.check().is_ok() {
             transmit::settle(&session, Instant::now() + LAST_RELEASES);
-            for handle in self.handles() {
-                handle.close();
+            // All are asked before any is waited for: what one has left to be sent may wait for another.
+            let answers: Vec<_> = self
+                .handles()
+                .iter()
+                .filter_map(Handle::begin_close)
+                .collect();
+            for answer in answers {
+                outcome =
+                    outcome.and_then(|()| session.await_answer(&answer, longest, interrupted));
             }
         }
         session.shut();
+        outcome
     }
 }
 
 impl Drop for Nf {
     fn drop(&mut self) {
-        self.close();
+        let _ = self.close_within(Some(LAST_SENDS), &crate::never);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use mvmp_wire::MAX_HANDLES;
@@ -194,22 +195,20 @@ impl Opening {
         first
     }
 
-    /// Closes with the platform, now or when the last view dies.
-    pub(crate) fn close(&self) {
+    /// Asks the platform to close it, now or when the last view dies; the answer comes when all that it
+    /// was given back is where it was to go.
+    pub(crate) fn begin_close(&self) -> Option<Receiver<Answer>> {
         if !self.mark_closed() || !self.session.is_here() {
-            return;
+            return None;
         }
         self.owed.store(true, Ordering::SeqCst);
-        if self.views.load(Ordering::SeqCst) == 0 && self.owed.swap(false, Ordering::SeqCst) {
-            self.session.flush();
-            // A platform that is gone has closed it already.
-            let _ = self.session.request(
-                &ToPlatform::Close {
-                    handle: self.number,
-                },
-                &crate::never,
-            );
+        if self.views.load(Ordering::SeqCst) != 0 || !self.owed.swap(false, Ordering::SeqCst) {
+            return None;
         }
+        self.session.flush();
+        // A platform that is gone has closed it already.
+        let handle = self.number;
+        self.session.ask(&ToPlatform::Close { handle }).ok()
     }
 
     /// A packet's bytes are being looked at from outside of the library.

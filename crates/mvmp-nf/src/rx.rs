@@ -150,6 +150,10 @@ impl RxSide {
             if let Err(error) = self.opening.check() {
                 return error;
             }
+            if self.opening.session.said_bye() {
+                // It gives everything back first, and hangs up then.
+                return NfError::PlatformLost { in_order: true };
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
         NfError::Detached("the platform has closed it".into())

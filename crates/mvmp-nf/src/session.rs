@@ -119,7 +119,7 @@ impl Session {
             LOST => match self.detached.get() {
                 Some(reason) => NfError::Detached(reason.clone()),
                 None => NfError::PlatformLost {
-                    in_order: self.bye.load(Ordering::Acquire),
+                    in_order: self.said_bye(),
                 },
             },
             _ => NfError::Closed("this NF is closed".into()),
@@ -254,10 +254,30 @@ impl Session {
         }
     }
 
-    fn ask(&self, message: &ToPlatform) -> Result<Receiver<Answer>, NfError> {
+    pub(crate) fn ask(&self, message: &ToPlatform) -> Result<Receiver<Answer>, NfError> {
         let (sender, receiver) = channel();
         self.enqueue(message, Some(sender))?;
         Ok(receiver)
+    }
+
+    /// Waits for an answer that may take as long as others are slow: until it is there, the connection ends, the
+    /// time is over or the wait is interrupted. The question stays asked: its answer is dropped when it comes.
+    pub(crate) fn await_answer(
+        &self,
+        answer: &Receiver<Answer>,
+        longest: Option<Duration>,
+        interrupted: Interrupted,
+    ) -> Result<(), NfError> {
+        let begun = Instant::now();
+        while matches!(answer.recv_timeout(TICK), Err(RecvTimeoutError::Timeout)) {
+            if interrupted() {
+                return Err(NfError::Interrupted);
+            }
+            if !self.is_connected() || longest.is_some_and(|longest| begun.elapsed() >= longest) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Asks without waiting; the answer is dropped.
@@ -290,6 +310,11 @@ impl Session {
             .filter_map(Weak::upgrade)
             .collect();
         openings.iter().for_each(&mut found);
+    }
+
+    /// The platform has said that it ends in order.
+    pub(crate) fn said_bye(&self) -> bool {
+        self.bye.load(Ordering::Acquire)
     }
 
     pub(crate) fn note_bye(&self) {

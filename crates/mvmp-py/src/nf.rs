@@ -152,11 +152,11 @@ impl Nf {
 
     /// Closes all handles and the connection.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        py.detach(|| self.nf.close());
+        let closed = blocking(py, |interrupted| self.nf.close_interruptibly(interrupted));
         if self.owes_signal.swap(false, Ordering::Relaxed) {
             signals::release(py)?;
         }
-        Ok(())
+        closed
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {

@@ -315,8 +315,10 @@ impl NfHandle {
     }
 
     /// Closes it.
-    fn close(&self, py: Python<'_>) {
-        py.detach(|| self.handle.close());
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        blocking(py, |interrupted| {
+            self.handle.close_interruptibly(interrupted)
+        })
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -324,8 +326,8 @@ impl NfHandle {
     }
 
     #[pyo3(signature = (*_exception))]
-    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) {
-        self.close(py);
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.close(py)
     }
 
     fn __repr__(&self) -> String {

@@ -159,11 +159,8 @@ impl LyingNf {
         nf
     }
 
-    /// Opens a device but does not say that it has mapped it.
-    ///
-    /// # Panics
-    /// When it is refused.
-    pub fn open_unacknowledged(&self, device: &str) -> LyingHandle {
+    /// Asks to open a device, and does not listen.
+    pub fn ask_to_open(&self, device: &str) {
         self.say(&ToPlatform::Open {
             device: device.into(),
             rx: None,
@@ -172,6 +169,14 @@ impl LyingNf {
             ring: None,
             define: None,
         });
+    }
+
+    /// Opens a device but does not say that it has mapped it.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn open_unacknowledged(&self, device: &str) -> LyingHandle {
+        self.ask_to_open(device);
         let (opened, fds) = self.hear_until("opened", |message| {
             matches!(
                 message,

@@ -18,10 +18,11 @@ impl Control {
             .get_mut(&nf)
             .and_then(|session| session.handles.get_mut(&number))
         else {
-            return;
+            // Taken away while it was mapped: each question has an answer, or the next would get it.
+            return self.refuse_withdrawn(nf);
         };
         if !matches!(handle.phase, HandlePhase::Mapping(_)) {
-            return;
+            return self.refuse_withdrawn(nf);
         }
         let attaching = HandlePhase::Attaching {
             left: handle.lanes.len(),
@@ -44,6 +45,13 @@ impl Control {
             worker.tell(Command::Mapped { nf, pools });
         }
         self.tell_port_facts();
+    }
+
+    fn refuse_withdrawn(&self, nf: u32) {
+        if let Some(session) = self.sessions.get(&nf) {
+            let why = "the handle was taken away while it was being opened";
+            session.refuse(Refusal::new(ErrorCode::Other, why));
+        }
     }
 
     /// A worker delivers to a handle now, or has no room for it.
@@ -78,6 +86,7 @@ impl Control {
                 );
             }
             Some(reason) => {
+                handle.phase = HandlePhase::Open;
                 session.refuse(Refusal::new(ErrorCode::NoRoom, reason));
                 self.close_handle(nf, number, false, false);
             }
@@ -96,10 +105,18 @@ impl Control {
             }
             return;
         };
-        if let HandlePhase::Closing { .. } = handle.phase {
-            handle.died |= died;
+        if let HandlePhase::Closing { asked: before, .. } = &mut handle.phase {
+            *before |= asked;
+            if died && !std::mem::replace(&mut handle.died, true) {
+                // What it had left to be sent waits for nobody any more.
+                let slot = handle.slot;
+                for lane in &handle.lanes {
+                    self.workers[lane.worker].tell(Command::Close { slot, died });
+                }
+            }
             return;
         }
+        let unanswered = matches!(handle.phase, HandlePhase::Attaching { .. });
         let never_attached = matches!(handle.phase, HandlePhase::Mapping(_));
         let left = if never_attached {
             0
@@ -119,6 +136,9 @@ impl Control {
         );
         if never_attached {
             return self.handle_gone(nf, number);
+        }
+        if unanswered {
+            self.refuse_withdrawn(nf);
         }
         for worker in workers {
             self.workers[worker].tell(Command::Close { slot, died });

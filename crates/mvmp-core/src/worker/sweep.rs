@@ -31,6 +31,11 @@ pub struct Sweep {
 impl Worker {
     /// Takes a handle out of service and begins to sweep it.
     pub(super) fn begin_close(&mut self, slot: u8, died: bool) {
+        if let Some(sweep) = self.sweeps.iter_mut().find(|sweep| sweep.slot == slot) {
+            // Its NF was closing in order, and is gone now.
+            sweep.died |= died;
+            return;
+        }
         let Some(lane) = self.lanes[slot as usize].as_deref_mut() else {
             return self.say(Event::Closed {
                 slot,
@@ -67,23 +72,24 @@ impl Worker {
         });
     }
 
-    /// Does a slice of each sweep; returns whether there were any.
+    /// Does a slice of each sweep; returns how many have got on: those that wait for a ring to be drained are no work.
     pub(super) fn advance_sweeps(&mut self) -> usize {
         if self.sweeps.is_empty() {
             return 0;
         }
         let mut sweeps = std::mem::take(&mut self.sweeps);
-        let count = sweeps.len();
-        sweeps.retain_mut(|sweep| !self.advance_sweep(sweep));
+        let mut moved = 0;
+        sweeps.retain_mut(|sweep| {
+            let drained = self.is_drained(sweep);
+            moved += usize::from(drained);
+            !(drained && self.advance_sweep(sweep))
+        });
         self.sweeps.append(&mut sweeps);
-        count
+        moved
     }
 
-    /// One slice; true when the handle is closed and reported.
+    /// One slice of a handle whose NF's ring is drained; true when it is closed and reported.
     fn advance_sweep(&mut self, sweep: &mut Sweep) -> bool {
-        if !self.is_drained(sweep) {
-            return false;
-        }
         let begin = rdtsc();
         if let Some(buffers) = self.parts.pools.get_mut(sweep.pool) {
             let mut home = std::mem::take(&mut self.nap.scratch);

@@ -134,7 +134,7 @@ fn handles_that_are_opened_and_closed_wildly_leave_nothing_behind() {
     let mut rng = rand::rng();
     for _ in 0..200 {
         match rng.random_range(0..4) {
-            0 => drop(liar.open_unacknowledged(["shared", "virt"][rng.random_range(0..2)])),
+            0 => liar.ask_to_open(["shared", "virt"][rng.random_range(0..2)]),
             1 => liar.say(&ToPlatform::Mapped {
                 handle: Some(rng.random_range(0..MAX_HANDLES as u8)),
             }),

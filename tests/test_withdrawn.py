@@ -1,0 +1,95 @@
+"""Handles opened and closed while the configuration takes them away: each question has its answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("numpy")
+pytest.importorskip("mvmp._mvmp", reason="the extension module is not built")
+
+import mvmp
+from mvmp import _mvmp
+from stages import role
+
+if not hasattr(mvmp, "Platform"):
+    pytest.skip("the extension module is built without the platform", allow_module_level=True)
+
+ROUNDS = 200
+# An unanswered question waits for 30 s, and the connection is lost then.
+MUCH = 20.0
+
+
+def with_rights(*devices: str) -> dict[str, Any]:
+    """Two devices, of which the NF may open these."""
+    return {
+        "ports": {"o": {"out": "/dev/null"}},
+        "devices": {"d": {"mode": "direct", "ports": ["o"]}, "v": {"mode": "rootless"}},
+        "nfs": {"x": role(*devices)},
+    }
+
+
+def test_opening_and_closing_while_the_right_goes_and_comes(tmp_path: Path) -> None:
+    socket = str(tmp_path / "mvmp.sock")
+    done, outcomes = threading.Event(), []
+    with mvmp.Platform(with_rights("d", "v"), socket=socket), mvmp.Nf("x", socket=str(tmp_path)) as nf:
+        kept = nf.open("v")
+
+        def open_and_close() -> None:
+            while not done.is_set():
+                try:
+                    nf.open("d").close()
+                    outcomes.append("opened")
+                except mvmp.Error as error:
+                    assert not isinstance(error, mvmp.ConnectError | mvmp.PlatformLost), error
+                    outcomes.append(type(error).__name__)
+
+        thread = threading.Thread(target=open_and_close, daemon=True)
+        thread.start()
+        for n in range(ROUNDS):
+            devices = ("v",) if n % 2 == 0 else ("d", "v")
+            reply = _mvmp.operator(socket, {"type": "apply", "config": with_rights(*devices)})
+            assert reply["type"] == "applied"
+        done.set()
+        thread.join(timeout=MUCH)
+        assert not thread.is_alive(), "a question was not answered"
+        assert len(set(outcomes)) > 1, "it was opened, and refused"
+        assert not kept.closed and nf.open("d").device == "d", "the connection stands"
+
+
+def test_closing_what_is_being_taken_away(tmp_path: Path) -> None:
+    socket = str(tmp_path / "mvmp.sock")
+    with mvmp.Platform(with_rights("d", "v"), socket=socket), mvmp.Nf("x", socket=str(tmp_path)) as nf:
+        for n in range(ROUNDS // 2):
+            handle = nf.open("d")
+            request = {"type": "apply", "config": with_rights("v")}
+            taking = threading.Thread(target=_mvmp.operator, args=(socket, request))
+            taking.start()
+            time.sleep(0.0002 * (n % 40))
+            begun = time.monotonic()
+            handle.close()
+            assert time.monotonic() - begun < MUCH, "a question was not answered"
+            taking.join()
+            _mvmp.operator(socket, {"type": "apply", "config": with_rights("d", "v")})
+        assert not nf.open("v").closed
+
+
+def test_the_end_of_a_platform_with_much_memory_is_its_end(tmp_path: Path) -> None:
+    config = {**with_rights("d", "v"), "platform": {"buffers": 100_000}}
+    ended = []
+    platform = mvmp.Platform(config, socket=str(tmp_path / "mvmp.sock"))
+    try:
+        with mvmp.Nf("x", socket=str(tmp_path)) as nf:
+            bursts = nf.open("v").bursts(32)
+            thread = threading.Thread(target=lambda: ended.append(list(bursts)), daemon=True)
+            thread.start()
+            time.sleep(0.1)
+            platform.stop()
+            thread.join(timeout=MUCH)
+            assert ended == [[]], "bursts end in order"
+    finally:
+        platform.stop()
