@@ -79,6 +79,57 @@ with mvmp.Nf(sys.argv[1], socket=sys.argv[2]) as nf:
     print(json.dumps(sorted(set(map(int, pools)))), flush=True)
 """
 HELLO = INTRUDER.partition("first =")[0] + "tell(hello=attempt(lambda: connect(path)))\n"
+# A user in its folder: leaves something there that is to stand in the way of its next owner.
+OBSTACLES = """
+import os, socket, sys
+folder, uid = sys.argv[1], int(sys.argv[2])
+os.chdir(folder)
+os.setgroups([])
+os.setresgid(uid, uid, uid)
+os.setresuid(uid, uid, uid)
+kept = []
+
+def listens(backlog):
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind("mvmp.sock")
+    listener.listen(backlog)
+    kept.append(listener)
+
+def listens_and_takes_nobody_in():
+    listens(0)
+    while True:
+        one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        one.setblocking(False)
+        try:
+            one.connect("mvmp.sock")
+        except BlockingIOError:
+            return
+        kept.append(one)
+
+for what in map(str.strip, sys.stdin):
+    open("mine", "w").close()
+    if os.path.exists("mvmp.sock"):
+        os.unlink("mvmp.sock")
+    match what:
+        case "a crowd":
+            listens_and_takes_nobody_in()
+        case "a listener":
+            listens(64)
+        case "a folder":
+            os.makedirs("mvmp.sock/full")
+        case "a link":
+            os.symlink("../../mvmp.sock", "mvmp.sock")
+        case "another role's":
+            os.rename("../y/mvmp.sock", "mvmp.sock")
+    print("there", flush=True)
+"""
+# A platform in a process of its own.
+PLATFORM = """
+import json, mvmp, sys, time
+with mvmp.Platform(json.loads(sys.argv[1]), socket=sys.argv[2]):
+    print("up", flush=True)
+    time.sleep(600)
+"""
 
 
 def apply(platform: mvmp.Platform, config: dict[str, Any]) -> dict[str, Any]:
@@ -161,10 +212,14 @@ def test_a_folder_stays_whose_it_was_where_something_else_cannot_be_done(reachab
         new = copy.deepcopy(config)
         new["ports"]["b"] = {"pcap": str(reachable / "none.pcap")}
         (reachable / "none.pcap").write_bytes(b"no capture")
+        (own / "mine").touch()
+        before = own.stat()
         new["nfs"]["x"]["uid"] = NEW
         reply = _mvmp.operator(str(platform.socket), {"type": "apply", "config": new})
         assert reply["type"] == "error" and "none.pcap" in reply["message"]
-        assert own.stat().st_uid == OLD
+        assert (own.stat().st_uid, own.stat().st_ino) == (OLD, before.st_ino)
+        assert {own / "mine", own / "mvmp.sock"} == set(own.iterdir())
+        assert not list(own.parent.glob(".x.[0-9]*")), "the folder that was to be the next is gone"
         with mvmp.Nf("x", socket=own) as nf:
             nf.open("v")
 
@@ -178,6 +233,104 @@ def test_a_folder_that_another_platform_left_is_given_to_nobody_else(tmp_path: P
     config = {"devices": {"v": {"mode": "rootless"}}, "nfs": {"x": role("v")}}
     with mvmp.Platform(config, socket=str(tmp_path / "mvmp.sock")):
         assert (own.stat().st_uid, own.stat().st_mode & 0o777) == (os.geteuid(), 0o700)
+
+
+def roles(**uids: int) -> dict[str, Any]:
+    """A configuration of roles that are users'."""
+    own = {name: role("v", uid=uid, instances=8) for name, uid in uids.items()}
+    return {"devices": {"v": {"mode": "rootless"}}, "nfs": own}
+
+
+@contextmanager
+def obstacle(folder: Path, what: str) -> Iterator[None]:
+    """The old user's process, once it has left this in its folder."""
+    with process(OBSTACLES, str(folder), str(OLD), stdin=subprocess.PIPE) as child:
+        assert child.stdin is not None and child.stdout is not None
+        child.stdin.write(what + "\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "there\n"
+        yield
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@pytest.mark.parametrize("what", ["a crowd", "a listener", "a folder", "a link", "another role's"])
+def test_nothing_that_a_user_leaves_keeps_the_next_one_out(reachable: Path, what: str) -> None:
+    own = reachable / "nf" / "x"
+    with mvmp.Platform(roles(x=OLD, y=OLD), socket=str(reachable / "mvmp.sock")) as platform:
+        with obstacle(own, what):
+            apply(platform, roles(x=NEW, y=OLD))
+            assert says_hello(own / "mvmp.sock", NEW) == "welcome"
+            assert sorted(own.iterdir()) == [own / "mvmp.sock"]
+        # While nobody has the role, the folder is its last user's still.
+        apply(platform, roles(y=OLD))
+        assert not own.exists()
+        apply(platform, roles(x=OLD, y=NEW))
+        (own / "left").touch()
+        apply(platform, roles(y=OLD))
+        with obstacle(own, what):
+            apply(platform, roles(x=NEW, y=OLD))
+            assert says_hello(own / "mvmp.sock", NEW) == "welcome"
+            assert sorted(own.iterdir()) == [own / "mvmp.sock"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@pytest.mark.parametrize("what", ["a crowd", "a folder"])
+def test_nothing_that_a_user_leaves_keeps_a_platform_from_starting(reachable: Path, what: str) -> None:
+    own, socket = reachable / "nf" / "x", str(reachable / "mvmp.sock")
+    with process(PLATFORM, json.dumps(roles(x=OLD)), socket) as child:
+        assert child.stdout is not None and child.stdout.readline() == "up\n"
+    assert own.stat().st_uid == OLD, "it was killed"
+    with obstacle(own, what):
+        for uid in OLD, NEW:
+            with process(PLATFORM, json.dumps(roles(x=uid)), socket) as child:
+                assert child.stdout is not None and child.stdout.readline() == "up\n"
+                assert says_hello(own / "mvmp.sock", uid) == "welcome"
+
+
+def test_a_folder_outlives_a_platform_for_those_who_have_it_mounted(tmp_path: Path) -> None:
+    own, socket = tmp_path / "nf" / "x", str(tmp_path / "mvmp.sock")
+    config = {"devices": {"v": {"mode": "rootless"}}, "nfs": {"x": role("v")}}
+    with process(PLATFORM, json.dumps(config), socket) as child:
+        assert child.stdout is not None and child.stdout.readline() == "up\n"
+        (own / "mine").touch()
+        mounted = os.open(own, os.O_PATH)
+    try:
+        with mvmp.Platform(config, socket=socket):
+            assert sorted(os.listdir(f"/proc/self/fd/{mounted}")) == ["mine", "mvmp.sock"]
+            with mvmp.Nf("x", socket=f"/proc/self/fd/{mounted}") as nf:
+                nf.open("v")
+    finally:
+        os.close(mounted)
+    assert list((tmp_path / "nf").iterdir()) == [own] and list(own.iterdir()) == [own / "mine"]
+
+
+def test_two_platforms_beside_each_other_share_no_role(tmp_path: Path) -> None:
+    def config(name: str) -> dict[str, Any]:
+        return {"devices": {"v": {"mode": "rootless"}}, "nfs": {name: role("v")}}
+
+    with mvmp.Platform(config("x"), socket=str(tmp_path / "mvmp.sock")):
+        with process(
+            PLATFORM, json.dumps(config("x")), str(tmp_path / "b.sock"), stderr=subprocess.PIPE
+        ) as child:
+            assert child.stderr is not None
+            assert "another platform has this role's folder" in child.stderr.read()
+        with process(PLATFORM, json.dumps(config("y")), str(tmp_path / "b.sock")) as child:
+            assert child.stdout is not None and child.stdout.readline() == "up\n"
+            with mvmp.Nf("y", socket=tmp_path / "nf" / "y") as nf:
+                nf.open("v")
+        with mvmp.Nf("x", socket=tmp_path / "nf" / "x") as nf:
+            nf.open("v")
+
+
+def test_users_get_through_to_their_folders_whatever_the_mask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        config = {"devices": {"v": {"mode": "rootless"}}, "nfs": {"x": role("v")}}
+        with mvmp.Platform(config, socket=str(tmp_path / "mvmp.sock")):
+            modes = [(tmp_path / path).stat().st_mode & 0o777 for path in ("nf", "nf/x", "nf/x/mvmp.sock")]
+            assert modes == [0o755, 0o700, 0o666]
+    finally:
+        os.umask(before)
 
 
 def test_who_is_removed_hears_so_and_not_that_the_platform_is_lost(tmp_path: Path) -> None:

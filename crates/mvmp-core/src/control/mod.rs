@@ -18,6 +18,7 @@ mod operator;
 mod own_devices;
 mod pools;
 mod reconfigure;
+mod role_folder;
 mod serve;
 mod session;
 mod sockets;

@@ -43,7 +43,7 @@ impl Control {
         let opened = match self.take_in_ports(homes) {
             Ok(opened) => opened,
             Err(error) => {
-                self.take_back(&doors, sockets);
+                sockets.close_roles(&doors.opened);
                 return Err(error);
             }
         };
@@ -67,7 +67,8 @@ impl Control {
             self.serve_port(number, io);
         }
         self.remove_ports();
-        self.throw_out(&doors);
+        let given = doors.hand_over(sockets);
+        self.throw_out(&given);
         self.withdraw_handles(&restless);
         self.tell_port_facts();
         sockets.close_roles(&gone);

@@ -2,13 +2,15 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use mvmp_policy::Config;
 use mvmp_policy::config::NfSpec;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::role_folder::{NextFolder, RoleFolder, give};
 
 /// Who may speak through a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +32,6 @@ pub struct Listener {
 
 impl Listener {
     fn bind(path: PathBuf, door: Door, mode: u32) -> io::Result<Self> {
-        refuse_if_alive(&path)?;
         let address = SocketAddrUnix::new(&path)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
@@ -73,14 +74,11 @@ fn refuse_if_alive(path: &Path) -> io::Result<()> {
     if !path.exists() {
         return Ok(());
     }
-    let probe = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     match rustix::net::connect(&probe, &SocketAddrUnix::new(path)?) {
-        Ok(()) => Err(io::Error::new(
+        // Somebody listens, if only to more than it takes in now.
+        Ok(()) | Err(Errno::AGAIN) => Err(io::Error::new(
             io::ErrorKind::AddrInUse,
             "another platform listens there; stop it (`mvmp down`) or choose another --socket",
         )),
@@ -92,20 +90,19 @@ fn refuse_if_alive(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a folder a user's.
-fn give(folder: &Path, uid: u32) -> io::Result<()> {
-    if std::fs::metadata(folder)?.uid() == uid {
-        return Ok(());
-    }
-    std::os::unix::fs::chown(folder, Some(uid), None)
+/// A role's door for another user: bound, and not in its place yet. Dropped, it leaves all as it was.
+pub struct NextDoor {
+    pub role: String,
+    listener: Listener,
+    folder: NextFolder,
 }
 
 /// All of them.
 pub struct Sockets {
     pub listeners: Vec<Listener>,
-    /// Where the roles' directories are.
+    /// Where the roles' folders are.
     roles: PathBuf,
-    directories: Vec<PathBuf>,
+    folders: Vec<RoleFolder>,
 }
 
 impl Sockets {
@@ -121,13 +118,9 @@ impl Sockets {
         let mut sockets = Self {
             listeners: Vec::new(),
             roles: folder.join("nf"),
-            directories: Vec::new(),
+            folders: Vec::new(),
         };
-        let at = |path: &Path| {
-            let path = path.to_owned();
-            move |error| (path, error)
-        };
-        std::fs::create_dir_all(folder).map_err(at(folder))?;
+        std::fs::create_dir_all(folder).map_err(|error| (folder.to_owned(), error))?;
         let mut operator = path.as_os_str().to_owned();
         operator.push(".ctl");
         let operator = PathBuf::from(operator);
@@ -140,37 +133,68 @@ impl Sockets {
         Ok(sockets)
     }
 
+    fn add(&mut self, path: PathBuf, door: Door, mode: u32) -> Result<(), (PathBuf, io::Error)> {
+        let bound = refuse_if_alive(&path).and_then(|()| Listener::bind(path.clone(), door, mode));
+        self.listeners.push(bound.map_err(|error| (path, error))?);
+        Ok(())
+    }
+
     /// Binds a role's own socket, in a folder that is its user's, else ours.
-    ///
-    /// The folder is ours until the socket is there: whose it was before gets no hold of it.
     ///
     /// # Errors
     /// The path that failed and why; there is no socket then.
     pub fn open_role(&mut self, nf: &NfSpec) -> Result<(), (PathBuf, io::Error)> {
         let own = self.roles.join(&nf.name);
         let at = |error| (own.clone(), error);
-        if !own.exists() {
-            std::fs::create_dir_all(&own).map_err(at)?;
-            self.directories.push(own.clone());
-        }
-        let us = rustix::process::geteuid().as_raw();
-        give(&own, us).map_err(at)?;
-        std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o700)).map_err(at)?;
-        self.add(own.join("mvmp.sock"), Door::Role(nf.name.clone()), 0o666)?;
-        give(&own, nf.uid.unwrap_or(us)).map_err(|error| {
-            self.shut(&nf.name);
-            at(error)
+        let mut folder = RoleFolder::claim(&self.roles, &nf.name).map_err(at)?;
+        let uid = user_of(nf);
+        folder.take(uid).map_err(at)?;
+        let listener = Listener::bind(folder.socket(), Door::Role(nf.name.clone()), 0o666);
+        let listener = listener.map_err(|error| (folder.socket(), error))?;
+        give(&folder.path, uid).map_err(at)?;
+        self.listeners.push(listener);
+        self.folders.push(folder);
+        Ok(())
+    }
+
+    /// Binds the socket of a role for another user, in a folder that nobody has had.
+    ///
+    /// # Errors
+    /// The path that failed and why.
+    pub fn next_door(&self, nf: &NfSpec) -> Result<NextDoor, (PathBuf, io::Error)> {
+        let at = |error| (self.roles.join(&nf.name), error);
+        let folder = self.folders.iter().find(|folder| folder.role == nf.name);
+        let folder = folder.ok_or_else(|| at(io::ErrorKind::NotFound.into()))?;
+        let folder = folder.next().map_err(at)?;
+        let listener = Listener::bind(folder.socket(), Door::Role(nf.name.clone()), 0o666);
+        let listener = listener.map_err(|error| (folder.socket(), error))?;
+        folder.give(user_of(nf)).map_err(at)?;
+        let role = nf.name.clone();
+        Ok(NextDoor {
+            role,
+            listener,
+            folder,
         })
     }
 
-    /// Binds the socket of a role anew, for another user: to the old one leads no path any more,
-    /// whatever that user has kept open, or moved elsewhere.
+    /// Puts a role's next door in its place: to the old one leads no path any more, whatever its user
+    /// has kept open, or moved elsewhere.
     ///
     /// # Errors
-    /// The path that failed and why; there is no socket then.
-    pub fn reopen_role(&mut self, nf: &NfSpec) -> Result<(), (PathBuf, io::Error)> {
-        self.shut(&nf.name);
-        self.open_role(nf)
+    /// Why not; the role has no socket then.
+    pub fn hand_over(&mut self, next: NextDoor) -> io::Result<()> {
+        let NextDoor {
+            role,
+            mut listener,
+            folder: next,
+        } = next;
+        self.shut(&role);
+        let own = self.folders.iter_mut().find(|folder| folder.role == role);
+        let own = own.ok_or(io::ErrorKind::NotFound)?;
+        own.replace(&next)?;
+        listener.path = own.socket();
+        self.listeners.push(listener);
+        Ok(())
     }
 
     fn shut(&mut self, role: &str) {
@@ -180,11 +204,8 @@ impl Sockets {
 
     /// Closes the sockets of roles that are gone.
     pub fn close_roles(&mut self, roles: &[String]) {
-        for role in roles {
-            self.shut(role);
-            // A directory that somebody else uses too stays.
-            let _ = std::fs::remove_dir(self.roles.join(role));
-        }
+        roles.iter().for_each(|role| self.shut(role));
+        self.folders.retain(|folder| !roles.contains(&folder.role));
     }
 
     /// How many doors of NFs there are.
@@ -192,21 +213,19 @@ impl Sockets {
         let of_nfs = |listener: &&Listener| listener.door != Door::Operator;
         self.listeners.iter().filter(of_nfs).count()
     }
+}
 
-    fn add(&mut self, path: PathBuf, door: Door, mode: u32) -> Result<(), (PathBuf, io::Error)> {
-        let listener = Listener::bind(path.clone(), door, mode).map_err(|error| (path, error))?;
-        self.listeners.push(listener);
-        Ok(())
-    }
+/// Whose the folder of a role is.
+fn user_of(nf: &NfSpec) -> u32 {
+    nf.uid
+        .unwrap_or_else(|| rustix::process::geteuid().as_raw())
 }
 
 impl Drop for Sockets {
     fn drop(&mut self) {
         self.listeners.clear();
-        // Only empty ones go: a directory that somebody else uses too stays.
-        self.directories
-            .iter()
-            .for_each(|directory| drop(std::fs::remove_dir(directory)));
+        self.folders.clear();
+        // A directory that somebody else uses too stays.
         let _ = std::fs::remove_dir(&self.roles);
     }
 }

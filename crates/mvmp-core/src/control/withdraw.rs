@@ -9,20 +9,34 @@ use mvmp_wire::message::FromPlatform;
 
 use super::authorize;
 use super::session::Session;
-use super::sockets::{Door, Sockets};
+use super::sockets::{Door, NextDoor, Sockets};
 use super::state::Control;
 
-/// Roles whose sockets were bound for a new configuration.
+/// Sockets that were bound for a new configuration.
 #[derive(Default)]
 pub(super) struct Doors {
-    /// They are new.
-    opened: Vec<String>,
-    /// They have become another user's.
-    given: Vec<String>,
+    /// Roles that are new.
+    pub(super) opened: Vec<String>,
+    /// Those of roles that become another user's.
+    next: Vec<NextDoor>,
+}
+
+impl Doors {
+    /// Puts those in their places that are another user's; returns the roles.
+    pub(super) fn hand_over(self, sockets: &mut Sockets) -> Vec<String> {
+        let mut roles = Vec::new();
+        for next in self.next {
+            roles.push(next.role.clone());
+            if let Err(error) = sockets.hand_over(next) {
+                tracing::error!(role = roles.last(), %error, "the role has no socket any more");
+            }
+        }
+        roles
+    }
 }
 
 impl Control {
-    /// Binds the sockets of roles that are new, and anew those of roles that are another user's now.
+    /// Binds the sockets of roles that are new, and next ones for roles that become another user's.
     ///
     /// # Errors
     /// Why not; the sockets are as they were then.
@@ -31,36 +45,23 @@ impl Control {
         for role in &new.nfs {
             let bound = match self.config.nf(&role.name) {
                 Some(old) if old.uid == role.uid => continue,
-                Some(_) => {
-                    doors.given.push(role.name.clone());
-                    sockets.reopen_role(role)
-                }
+                Some(_) => sockets.next_door(role).map(|next| doors.next.push(next)),
                 None => sockets
                     .open_role(role)
-                    .inspect(|()| doors.opened.push(role.name.clone())),
+                    .map(|()| doors.opened.push(role.name.clone())),
             };
             if let Err((path, error)) = bound {
-                self.take_back(&doors, sockets);
+                sockets.close_roles(&doors.opened);
                 return Err(format!("{}: {error}", path.display()));
             }
         }
         Ok(doors)
     }
 
-    /// Makes the sockets what they were.
-    pub(super) fn take_back(&self, doors: &Doors, sockets: &mut Sockets) {
-        sockets.close_roles(&doors.opened);
-        let roles = doors.given.iter().filter_map(|name| self.config.nf(name));
-        for role in roles {
-            if let Err((path, error)) = sockets.reopen_role(role) {
-                tracing::error!(role = role.name, path = %path.display(), %error, "the role has no socket any more");
-            }
-        }
-    }
-
-    /// Ends the sessions of those who would not be let in any more.
-    pub(super) fn throw_out(&mut self, doors: &Doors) {
-        let judged = |session: &Session| Some((session.nf, self.why_out(session, doors)?));
+    /// Ends the sessions of those who would not be let in any more. `given`: roles that are another
+    /// user's now.
+    pub(super) fn throw_out(&mut self, given: &[String]) {
+        let judged = |session: &Session| Some((session.nf, self.why_out(session, given)?));
         let out: Vec<_> = self.sessions.values().filter_map(judged).collect();
         for (nf, reason) in out {
             if let Some(session) = self.sessions.get(&nf).filter(|it| it.is_named()) {
@@ -71,10 +72,10 @@ impl Control {
         }
     }
 
-    fn why_out(&self, session: &Session, doors: &Doors) -> Option<String> {
+    fn why_out(&self, session: &Session, given: &[String]) -> Option<String> {
         // Who has not said hello yet has come in by a door all the same.
         if let Door::Role(role) = &session.door
-            && doors.given.contains(role)
+            && given.contains(role)
         {
             let us = rustix::process::geteuid().as_raw();
             let uid = self.config.nf(role).and_then(|role| role.uid);
