@@ -15,6 +15,7 @@ pytest.importorskip("scapy")
 import mvmp
 from command_line import call
 from mvmp import _mvmp
+from nf_processes import await_that
 from stages import capture, frames, role, written
 
 if not hasattr(mvmp, "Platform"):
@@ -35,6 +36,9 @@ def test_no_port_writes_what_another_reads_or_writes(tmp_path: Path) -> None:
     before = source.read_bytes()
     link, hard = tmp_path / "link.pcap", tmp_path / "hard.pcap"
     link.symlink_to(source)
+    nowhere, further = tmp_path / "nowhere.pcap", tmp_path / "further.pcap"
+    nowhere.symlink_to("new.pcap")
+    further.symlink_to(nowhere)
     os.link(source, hard)
     new = str(tmp_path / "new.pcap")
     again = str(tmp_path / "." / ".." / tmp_path.name / "new.pcap")
@@ -53,6 +57,8 @@ def test_no_port_writes_what_another_reads_or_writes(tmp_path: Path) -> None:
             "`a` would write .*hard.pcap, which the port `b`",
         ),
         (over(a={"out": new}, b={"out": again}), "`a` and `b` would both write"),
+        (over(a={"out": new}, b={"out": str(nowhere)}), "`a` and `b` would both write"),
+        (over(a={"out": str(further)}, b={"out": str(nowhere)}), "`a` and `b` would both write"),
         (over(a={"out": "-"}, b={"out": "-"}), "`a` and `b` would both write -"),
     ]
     for config, message in cases:
@@ -104,3 +110,32 @@ def test_apply_refuses_such_files_and_what_is_not_there_before_it_touches_any(tm
                 refused = " ".join(item["refused"] or "" for item in reply["items"])
                 assert reply["type"] == ("applied" if dry_run else "error") and reason in refused
             assert precious.read_bytes() == before
+
+
+def test_a_file_goes_from_one_port_to_another_once_the_first_is_closed(tmp_path: Path) -> None:
+    source, file, socket = capture(tmp_path, "in", frames(10)), tmp_path / "out.pcap", str(tmp_path / "s")
+    old = over(a={"pcap": source}, b={"out": str(file)})
+
+    def apply(config: dict[str, Any], **more: Any) -> dict[str, Any]:
+        reply: dict[str, Any] = _mvmp.operator(socket, {"type": "apply", "config": config, **more})
+        return reply
+
+    def is_applied(config: dict[str, Any]) -> bool:
+        return bool(apply(config)["type"] == "applied")
+
+    with mvmp.Platform(old, socket=socket) as platform:
+        await_that(file.exists, "it is begun")
+        linked = tmp_path / "linked.pcap"
+        os.link(file, linked)
+        for new in {"out": str(file)}, {"out": str(linked)}, {"pcap": str(file)}:
+            for dry_run in (True, False):
+                reply = apply(over(a={"pcap": source}, c=new), dry_run=dry_run)
+                assert reply["type"] == ("applied" if dry_run else "error")
+                refused = {item["name"]: item["refused"] for item in reply["items"] if item["refused"]}
+                message = "the port `b` still has that file: apply without `c`, then with it again"
+                assert refused == {"c": message}
+        assert list(platform.stats()["ports"]) == ["a", "b"]
+        assert apply(over(a={"pcap": source}))["type"] == "applied"
+        new = over(a={"pcap": source}, c={"out": str(file)})
+        await_that(lambda: is_applied(new), "it is free")
+    assert written(file) == []

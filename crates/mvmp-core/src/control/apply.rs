@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::sockets::Sockets;
-use super::state::Control;
+use super::state::{Control, PortEntry};
 use crate::platform::files;
 use crate::platform::ports::{frame_room, max_frame, what_is_missing};
 
@@ -106,10 +106,11 @@ impl Control {
                 change.refuse(Section::Ports, &port.name, reason);
             }
         }
-        if let Some((ports, reason)) = files::conflict(new.ports.iter()) {
-            for port in ports {
-                change.refuse(Section::Ports, port, reason.clone());
-            }
+        match files::conflict(new.ports.iter()) {
+            Some((ports, reason)) => ports
+                .into_iter()
+                .for_each(|port| change.refuse(Section::Ports, port, reason.clone())),
+            None => self.refuse_files_in_use(new, &mut change),
         }
         let domains = new.domains();
         for (number, port) in new.ports.iter().enumerate() {
@@ -129,6 +130,24 @@ impl Control {
             }
         }
         change
+    }
+
+    /// A port that goes has its file until it is closed, and it is closed once the new ones serve.
+    fn refuse_files_in_use(&self, new: &Config, change: &mut Change) {
+        let goes = |port: &&PortEntry| port.present && new.port(&port.spec.name).is_none();
+        for old in self.ports.iter().filter(goes) {
+            let ports = std::iter::once(&old.spec).chain(&new.ports);
+            let Some((pair, _)) = files::conflict(ports) else {
+                continue;
+            };
+            let old = old.spec.name.as_str();
+            for port in pair.into_iter().filter(|&port| port != old) {
+                let reason = format!(
+                    "the port `{old}` still has that file: apply without `{port}`, then with it again"
+                );
+                change.refuse(Section::Ports, port, reason);
+            }
+        }
     }
 }
 

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use mvmp_policy::config::PortSpec;
 
+/// Links to links that are followed, as many as the kernel follows.
+const LINKS_MAX: usize = 40;
+
 /// What makes two paths one file.
 #[derive(Debug, PartialEq, Eq)]
 enum Identity {
@@ -23,14 +26,25 @@ fn identity(path: &Path) -> Option<Identity> {
     match std::fs::metadata(path) {
         Ok(facts) if facts.is_file() => Some(Identity::Inode(facts.dev(), facts.ino())),
         Ok(_) => None,
-        Err(_) => {
-            let folder = path
-                .parent()
-                .filter(|folder| !folder.as_os_str().is_empty());
-            let folder = folder.unwrap_or(Path::new(".")).canonicalize().ok()?;
-            Some(Identity::New(folder.join(path.file_name()?)))
+        Err(_) => to_be_created(path).map(Identity::New),
+    }
+}
+
+/// Where a file will be that is not there yet: links may lead to it all the same.
+fn to_be_created(path: &Path) -> Option<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).canonicalize().ok()?;
+        path = folder.join(path.file_name()?);
+        match path.read_link() {
+            Ok(target) => path = folder.join(target),
+            Err(_) => return Some(path),
         }
     }
+    None
 }
 
 /// The first two ports (or one, twice) of which one writes what the other reads or writes, and what to say.
