@@ -7,7 +7,7 @@ use mvmp_wire::packet::{Headers, LayerSet, Link, Stack, TunnelPorts, View, parse
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use strategies::{expr, jump, packet, primitive};
+use strategies::{expr, jump, labelled, packet, primitive};
 
 /// The expression's text, read as a rule.
 fn rule(expr: &impl ToString) -> Rule {
@@ -148,6 +148,19 @@ proptest! {
         prop_assert_eq!(mask.checked_shr(packets.len() as u32).unwrap_or(0), 0, "no packet, no bit");
         prop_assert!(!matcher.is_all() || mask.count_ones() as usize == packets.len());
         prop_assert!(!matcher.is_none() || mask == 0);
+    }
+
+    #[test]
+    fn what_follows_the_last_label_is_what_the_naive_matcher_takes_it_for(packets in vec(labelled(), 64)) {
+        // Delivered as received; as IP; as Ethernet that carries IP.
+        for text in ["ether dst 2:0:0:0:0:1", "ip", "ip6", "net 10.0.0.0/24", "ip6 proto 17", "arp", "vlan"] {
+            let rule = Rule::parse(text).expect("a rule");
+            let mask = Burst::new(&packets, LayerSet::MPLS).of(|packets| rule.compile().match_packets(&packets));
+            for (i, (frame, link)) in packets.iter().enumerate() {
+                let naive = rule.naive_matches(frame, *link, LayerSet::MPLS);
+                prop_assert_eq!(mask >> i & 1 == 1, naive, "{} on {:02x?}", text, frame);
+            }
+        }
     }
 
     #[test]

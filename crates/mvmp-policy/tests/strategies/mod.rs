@@ -1,6 +1,9 @@
 //! Random packets and random rules that have a fair chance to meet: both draw from small pools.
 
+mod labels;
 mod tunnels;
+
+pub use labels::labelled;
 
 use mvmp_policy::rule::{
     Comparison, Direction, Expr, Family, LayerWord, Net, Primitive, Protocol, Transport,
@@ -29,6 +32,7 @@ pub fn packet() -> impl Strategy<Value = (Vec<u8>, Link)> {
         1 => ipv4().prop_map(|frame| (frame, Link::Ipv4)),
         1 => ipv6().prop_map(|frame| (frame, Link::Ipv6)),
         1 => vec(any::<u8>(), 0..80).prop_map(|frame| (frame, Link::Ethernet)),
+        1 => labelled(),
         5 => tunnels::wrapped(prop_oneof![
             ethernet().prop_map(|frame| (frame, Link::Ethernet)),
             ipv4().prop_map(|frame| (frame, Link::Ipv4)),

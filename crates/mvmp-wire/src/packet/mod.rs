@@ -6,6 +6,7 @@
 //! [`Stack`] says where to deliver it from, and the headers of what is in a tunnel come along.
 //! Nothing here reads past the frame, whatever its length fields claim, and nothing panics.
 
+mod checksum;
 mod common;
 pub mod encap;
 mod fragment;

@@ -1,5 +1,6 @@
 //! What follows the last MPLS label says nowhere what it is: what [`walk_stack`] takes it for.
 
+use super::checksum::Sum;
 use super::nest::Nest;
 use super::*;
 
@@ -28,6 +29,22 @@ fn shown(carried: &[u8]) -> Option<(usize, Link)> {
     walk_stack(&frame, Link::Ethernet, &TunnelPorts::default(), &mut stack);
     let view = stack.view(LayerSet::MPLS);
     (view.start > 0).then(|| (usize::from(view.start) - DST, view.link))
+}
+
+/// The same IPv4 packet, with a checksum that is right.
+fn sound(mut packet: Vec<u8>) -> Vec<u8> {
+    let bytes = usize::from(packet[0] & 0x0f) * 4;
+    packet[10..12].fill(0);
+    let sum = Sum::default().add(&packet[..bytes]).finish();
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+/// The packet cut at each byte behind its first `header` ones, and with trailers.
+fn cut_or_trailed(packet: &[u8], header: usize) -> impl Iterator<Item = Vec<u8>> {
+    let cut = (header..=packet.len()).map(|length| packet[..length].to_vec());
+    let trailed = [1, 4, 8, 32, 300].map(|bytes| [packet, &vec![0x5a; bytes]].concat());
+    cut.chain(trailed)
 }
 
 const MACS: [[u8; 6]; 10] = [
@@ -144,5 +161,119 @@ fn ip_that_was_cut_short_or_has_no_length_is_ip_where_nothing_shows_ethernet() {
     for bytes in 0..4 {
         assert_eq!(shown(&[0x45, 0, 0, 0][..bytes]), None);
         assert_eq!(shown(&[0; 4][..bytes]), None);
+    }
+}
+
+/// Packet brokers append trailers, and captures are cut: then no length says where IP ends.
+#[test]
+fn ipv4_is_known_by_its_checksum_where_it_was_cut_or_has_a_trailer() {
+    let addresses = [
+        [136, 71, 1, 2, 11, 1, 0, 2],
+        [136, 72, 9, 9, 11, 1, 0, 2],
+        [8, 0, 65, 3, 10, 0, 0, 2],
+        [8, 0, 69, 3, 10, 0, 0, 2],
+        [0x86, 0xdd, 0x60, 0, 10, 0, 0, 2],
+        [0x81, 0, 0, 7, 8, 0, 69, 2],
+        [8, 6, 0, 1, 8, 0, 6, 4],
+        [0x88, 0x64, 0x11, 0, 10, 0, 0, 2],
+    ];
+    for pair in addresses {
+        for words in [5, 6, 15] {
+            let bytes = usize::from(words) * 4;
+            let mut packet = Nest::new(&[7; 200]).udp(53).ipv4(17).bytes;
+            packet[0] = 0x40 | words;
+            packet[12..20].copy_from_slice(&pair);
+            packet.splice(20..20, vec![1; bytes - 20]);
+            for packet in cut_or_trailed(&sound(packet), bytes) {
+                let length = packet.len();
+                let found = shown(&packet);
+                assert_eq!(found, Some((0, Link::Ipv4)), "{pair:?} {words} {length}");
+            }
+        }
+    }
+}
+
+#[test]
+fn ipv6_is_known_by_its_next_header_unless_ethernet_is_certain() {
+    let groups: [&[u8]; 7] = [
+        &[0x88, 0x47],
+        &[0x88, 0x48, 0, 1],
+        &[8, 0, 0x40, 1],
+        &[8, 0, 0x45, 1],
+        &[0x86, 0xdd, 0x60, 1],
+        &[0x81, 0, 0, 1, 8, 0, 0x45, 0],
+        &[8, 6, 0, 1],
+    ];
+    for next in [6, 17, 44, 47, 58] {
+        for group in groups {
+            let mut packet = Nest::new(&[7; 200]).ipv6(next).bytes;
+            packet[8..24]
+                .copy_from_slice(&[0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+            packet[12..12 + group.len()].copy_from_slice(group);
+            for packet in cut_or_trailed(&packet, 40) {
+                let length = packet.len();
+                let found = shown(&packet);
+                assert_eq!(found, Some((0, Link::Ipv6)), "{next} {group:02x?} {length}");
+            }
+        }
+    }
+}
+
+#[test]
+fn ethernet_between_addresses_that_look_like_ipv6_is_known_if_what_it_carries_is_sound() {
+    let four = Nest::new(&sound(Nest::new(&[7; 200]).udp(53).ipv4(17).bytes));
+    let six = Nest::new(&[7; 200]).udp(53).ipv6(17);
+    let labels = [0, 1, 0x20, 2, 0, 0, 0x21, 255];
+    let frames = [
+        (four.clone().ethernet(0x0800), (0, Link::Ethernet)),
+        (six.clone().ethernet(0x86dd), (0, Link::Ethernet)),
+        (four.vlan(7, 0x0800).ethernet(0x8100), (0, Link::Ethernet)),
+        // The labels are jumped over as well.
+        (six.within(&labels).ethernet(0x8847), (22, Link::Ipv6)),
+    ];
+    for source in [0, 4, 6, 0x2c, 0x3a, 0x3c] {
+        for (frame, found) in &frames {
+            let mut frame = to([0x60, 0xa4, 0x4c, 0, 0x30, 1], frame.clone());
+            frame[6] = source;
+            for frame in cut_or_trailed(&frame, 62) {
+                assert_eq!(shown(&frame), Some(*found), "{frame:02x?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn mpls_is_announced_where_labels_are_that_can_be() {
+    // Not: without a last one, the implicit null, one that has lived too long, and without end.
+    let bottom = [0, 0, 0x21, 64];
+    let stacks: [(&[u8], bool); 6] = [
+        (&bottom, true),
+        (&[0, 1, 0x20, 1, 0, 0, 0x21, 64], true),
+        (&[0, 1, 0x20, 1, 0, 0, 0x21], false),
+        (&[0, 0, 0x31, 64], false),
+        (&[0, 1, 0x20, 0, 0, 0, 0x21, 64], false),
+        (&[0, 1, 0x20, 64].repeat(64), false),
+    ];
+    let mac = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
+    for (stack, can_be) in stacks {
+        let frame = to(mac, Nest::new(stack).ethernet(0x8847));
+        let found = can_be.then_some((0, Link::Ethernet));
+        assert_eq!(shown(&frame), found, "{stack:02x?}");
+    }
+}
+
+/// What docs/policies.md says of such frames: nothing tells them from Ethernet.
+#[test]
+fn ip_that_shows_ethernet_is_ethernet_if_neither_its_header_nor_its_length_says_otherwise() {
+    let mut four = Nest::new(&[7; 200]).udp(53).ipv4(17).bytes;
+    four[12..16].copy_from_slice(&[8, 0, 69, 3]);
+    let mut six = Nest::new(&[7; 200]).ipv6(103).bytes;
+    six[12..15].copy_from_slice(&[8, 0, 69]);
+    for packet in [four, six] {
+        let trailed = [&packet[..], &[0; 8]].concat();
+        assert!(shown(&packet).is_some_and(|(_, link)| link != Link::Ethernet));
+        for packet in [&packet[..80], &trailed] {
+            assert_eq!(shown(packet), Some((0, Link::Ethernet)));
+        }
     }
 }

@@ -155,17 +155,18 @@ impl Walk<'_> {
         let zeros = self.bytes(behind, end, 2) == Some(&[0, 0]);
         if !bottom {
             self.mpls(behind, end);
-        } else if self.frames(behind, end) && !self.is_ip_to_the_end(behind, end) {
+        } else if self.frames(behind, end, false) && !self.is_ip(behind, end) {
             self.ethernet(behind, end);
-        } else if nibble == Some(0) && (zeros || self.frames(behind + 4, end)) {
+        } else if nibble == Some(0) && (zeros || self.frames(behind + 4, end, false)) {
             self.ethernet(behind + 4, end);
         } else {
             self.ip_of_any_version(behind, end);
         }
     }
 
-    /// An Ethernet header, behind its first two tags at the most, names what really begins behind it.
-    fn frames(&self, at: usize, end: usize) -> bool {
+    /// An Ethernet header, behind its first two tags at the most, names what really begins behind it. If that
+    /// is IP, it may be asked to be sound.
+    fn frames(&self, at: usize, end: usize, soundly: bool) -> bool {
         let tagged = |at| {
             self.bytes(at, end, 2)
                 .is_some_and(|bytes| [0x8100, 0x88a8, 0x9100].contains(&word(bytes, 0)))
@@ -174,17 +175,59 @@ impl Walk<'_> {
         for _ in 0..2 {
             at += if tagged(at) { 4 } else { 0 };
         }
-        let Some(bytes) = self.bytes(at, end, 4) else {
+        let Some(ether_type) = self.bytes(at, end, 2) else {
             return false;
         };
-        match word(bytes, 0) {
-            0x0800 => bytes[2] >> 4 == 4,
-            0x86dd => bytes[2] >> 4 == 6,
-            0x0806 => word(bytes, 2) == 1,
-            0x8864 => word(bytes, 2) == 0x1100,
-            0x8847 | 0x8848 => true,
+        let at = at + 2;
+        let begins_with = |bytes: &[u8]| self.bytes(at, end, bytes.len()) == Some(bytes);
+        let first = self.bytes(at, end, 1).map_or(0, |byte| byte[0]);
+        match word(ether_type, 0) {
+            0x0800 if soundly => self.is_summed(at, end),
+            0x0800 => first >> 4 == 4 && first & 15 >= 5,
+            0x86dd if soundly => self.is_ipv6_with_a_usual_payload(at, end),
+            0x86dd => first >> 4 == 6,
+            0x0806 => begins_with(&[0, 1, 8, 0, 6, 4]),
+            0x8864 => begins_with(&[0x11, 0]),
+            0x8847 | 0x8848 => self.is_label_stack(at, end),
             _ => false,
         }
+    }
+
+    /// At most 16 labels that are alive (RFC 3032), none of which is the implicit null.
+    fn is_label_stack(&self, at: usize, end: usize) -> bool {
+        let rest = &self.frame[at.min(end)..end];
+        let labels: Vec<_> = rest.chunks_exact(4).take(16).collect();
+        let Some(bottom) = labels.iter().position(|entry| entry[2] & 1 == 1) else {
+            return false;
+        };
+        let implicit_null = |entry: &[u8]| entry[..2] == [0, 0] && entry[2] >> 4 == 3;
+        labels[..=bottom]
+            .iter()
+            .all(|entry| entry[3] != 0 && !implicit_null(entry))
+    }
+
+    fn is_ip(&self, at: usize, end: usize) -> bool {
+        let six = self.is_ipv6_with_a_usual_payload(at, end) && !self.frames(at, end, true);
+        six || self.is_summed(at, end) || self.is_ip_to_the_end(at, end)
+    }
+
+    /// A whole IPv4 header with the right checksum.
+    fn is_summed(&self, at: usize, end: usize) -> bool {
+        let first = self.bytes(at, end, 1).map_or(0, |byte| byte[0]);
+        let bytes = 4 * usize::from(first & 15);
+        let is_right = |header: &[u8]| {
+            let words = (0..bytes).step_by(2).map(|i| u32::from(word(header, i)));
+            words.sum::<u32>() % 0xffff == 0
+        };
+        let header = self.bytes(at, end, bytes);
+        first >> 4 == 4 && bytes >= 20 && header.is_some_and(is_right)
+    }
+
+    /// IPv4, IPv6, TCP, UDP, SCTP, ICMPv6, GRE, ESP, or an extension header but hop-by-hop options.
+    fn is_ipv6_with_a_usual_payload(&self, at: usize, end: usize) -> bool {
+        let usual = [4, 6, 17, 41, 43, 44, 47, 50, 51, 58, 60, 132];
+        self.bytes(at, end, 7)
+            .is_some_and(|header| header[0] >> 4 == 6 && usual.contains(&header[6]))
     }
 
     /// IP whose own length leaves nothing over but a check sequence or the padding of a short frame.

@@ -17,7 +17,6 @@
 //! looking for congestion marks there, so none may be set.
 
 mod build;
-mod checksum;
 mod spec;
 mod template;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::checksum::Sum;
+use super::super::checksum::Sum;
 use super::spec::{EncapError, EncapLayer, Tunnel};
 use crate::packet::Link;
 

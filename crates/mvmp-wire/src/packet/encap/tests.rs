@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 
+use super::super::checksum::Sum;
 use super::super::{LayerSet, Stop, TunnelPorts, parse, walk_stack};
 use super::*;
 use crate::packet::{Link, Stack};
@@ -352,7 +353,7 @@ fn the_outer_packet_says_what_it_should() {
             out[29]
         ]
     );
-    assert_eq!(checksum::Sum::default().add(&out[18..38]).finish(), 0);
+    assert_eq!(Sum::default().add(&out[18..38]).finish(), 0);
     assert_eq!(out[38..46], [0xc0, 2, 0x12, 0xb5, 0, 76, 0, 0]);
     assert_eq!(out[46..54], [8, 0, 0, 0, 0, 0, 42, 0]);
 }
@@ -383,9 +384,7 @@ fn udp_over_ipv6_has_a_checksum_over_headers_and_packet() {
     let (packet, link) = put_on(&encap, &frame, Link::Ethernet).expect("Ethernet");
     assert_eq!((packet.len(), link), (101 + 4 + 56, Link::Ipv6));
     let length = packet.len() as u32 - 40;
-    let sum = checksum::Sum::default()
-        .add(&packet[8..40])
-        .add_number(length + 17);
+    let sum = Sum::default().add(&packet[8..40]).add_number(length + 17);
     assert_eq!(sum.add(&packet[40..]).finish(), 0);
 }
 

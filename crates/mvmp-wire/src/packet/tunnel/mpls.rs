@@ -2,8 +2,11 @@
 //! nibble says so, or Ethernet over a pseudowire, with a control word (RFC 4385) or without (RFC 4448).
 //!
 //! A MAC address may begin with any nibble, those of IP and of a control word included. So
-//! Ethernet is known by what it announces, wherever that is something that we read.
+//! Ethernet is known by what it announces, wherever that is something that we read. IP addresses may
+//! look like that in turn, so that a sound IP header is IP. Its length says so only of a frame that
+//! is whole and has no trailer.
 
+use super::super::checksum::Sum;
 use super::super::network::{ETHER_IPV4, ETHER_IPV6};
 use super::super::parse::{ETHER_ARP, TAG_BYTES, is_tag};
 use super::super::{LayerKind, Link};
@@ -15,7 +18,11 @@ const CONTROL_WORD_BYTES: usize = 4;
 const ETHER_TYPE: usize = 12;
 /// Tags that are looked through for what an Ethernet header announces.
 const TAGS: usize = 2;
-const ARP_OVER_ETHERNET: [u8; 2] = [0, 1];
+/// ARP between Ethernet and IPv4 addresses.
+const ARP_OVER_ETHERNET: [u8; 6] = [0, 1, 8, 0, 6, 4];
+const IMPLICIT_NULL: u32 = 3;
+/// More labels than these are not looked through.
+const LABELS: usize = 16;
 /// A frame is padded to 60 bytes, of which it may have kept the check sequence.
 const SHORTEST: usize = 60;
 const CHECK_SEQUENCE: usize = 4;
@@ -37,7 +44,7 @@ impl Walker<'_> {
     }
 
     fn behind_labels(&self, offset: usize) -> Next {
-        if self.shows_ethernet(offset) && !self.ends_as_ip(offset) {
+        if self.shows_ethernet(offset) && !self.is_ip(offset) {
             return Next::start(Link::Ethernet, offset);
         }
         let framed = offset + CONTROL_WORD_BYTES;
@@ -55,21 +62,83 @@ impl Walker<'_> {
 
     /// Whether an Ethernet header here announces something that we read, and that begins behind it.
     fn shows_ethernet(&self, offset: usize) -> bool {
-        let types = (offset + ETHER_TYPE..).step_by(TAG_BYTES).take(TAGS + 1);
-        for at in types {
-            let Some(&[t0, t1, first, second]) = self.at::<4>(at) else {
+        let Some((ether_type, at)) = self.announced(offset) else {
+            return false;
+        };
+        match ether_type {
+            ETHER_IPV4 => matches!(self.at(at), Some([0x45..=0x4f])),
+            ETHER_IPV6 => matches!(self.at(at), Some([0x60..=0x6f])),
+            ETHER_ARP => self.at(at) == Some(&ARP_OVER_ETHERNET),
+            ETHER_PPPOE_SESSION => self.at(at) == Some(&PPPOE_SESSION_DATA),
+            ETHER_MPLS | ETHER_MPLS_UPSTREAM => self.is_label_stack(at),
+            _ => false,
+        }
+    }
+
+    /// [`Self::shows_ethernet`], and if that announces IP, then a header that is sound.
+    fn shows_sound_ethernet(&self, offset: usize) -> bool {
+        match self.announced(offset) {
+            Some((ETHER_IPV4, at)) => self.is_sound_ipv4(at),
+            Some((ETHER_IPV6, at)) => self.is_sound_ipv6(at),
+            _ => self.shows_ethernet(offset),
+        }
+    }
+
+    /// The EtherType of an Ethernet header here, behind its tags, and where what it announces begins.
+    fn announced(&self, offset: usize) -> Option<(u16, usize)> {
+        let mut types = (offset + ETHER_TYPE..).step_by(TAG_BYTES).take(TAGS + 1);
+        types.find_map(|at| {
+            let ether_type = self.at(at).copied().map(u16::from_be_bytes);
+            match ether_type {
+                Some(tag) if is_tag(tag) => None,
+                other => Some(other.map(|ether_type| (ether_type, at + 2))),
+            }
+        })?
+    }
+
+    /// Whether labels here, all alive and none of them the implicit null, come to a last one.
+    fn is_label_stack(&self, offset: usize) -> bool {
+        for at in (offset..).step_by(LABEL_BYTES).take(LABELS) {
+            let Some(entry) = self.at(at).copied().map(u32::from_be_bytes) else {
                 return false;
             };
-            match u16::from_be_bytes([t0, t1]) {
-                tag if is_tag(tag) => {}
-                ETHER_IPV4 => return first >> 4 == 4,
-                ETHER_IPV6 => return first >> 4 == 6,
-                ETHER_ARP => return [first, second] == ARP_OVER_ETHERNET,
-                ETHER_PPPOE_SESSION => return [first, second] == PPPOE_SESSION_DATA,
-                other => return matches!(other, ETHER_MPLS | ETHER_MPLS_UPSTREAM),
+            if entry as u8 == 0 || entry >> 12 == IMPLICIT_NULL {
+                return false;
+            }
+            if entry >> 8 & 1 == 1 {
+                return true;
             }
         }
         false
+    }
+
+    /// Whether this is IP although it looks like Ethernet too.
+    fn is_ip(&self, offset: usize) -> bool {
+        // What no checksum confirms may be Ethernet between addresses that look so.
+        let is_ipv6 = || self.is_sound_ipv6(offset) && !self.shows_sound_ethernet(offset);
+        self.is_sound_ipv4(offset) || is_ipv6() || self.ends_as_ip(offset)
+    }
+
+    /// Whether a whole IPv4 header with the right checksum is here.
+    fn is_sound_ipv4(&self, offset: usize) -> bool {
+        let Some([first @ 0x45..=0x4f]) = self.at(offset) else {
+            return false;
+        };
+        let bytes = usize::from(first & 0x0f) * 4;
+        let header = self.frame[..self.end].get(offset..offset + bytes);
+        header.is_some_and(|header| Sum::default().add(header).finish() == 0)
+    }
+
+    /// Whether IPv6 with a next header that is usual is here. Hop-by-hop options (0) are not: they
+    /// are rare, and zeros are everywhere.
+    fn is_sound_ipv6(&self, offset: usize) -> bool {
+        let Some([0x60..=0x6f, .., next]) = self.at::<7>(offset) else {
+            return false;
+        };
+        matches!(
+            next,
+            4 | 6 | 17 | 41 | 43 | 44 | 47 | 50 | 51 | 58 | 60 | 132
+        )
     }
 
     /// Whether an IP packet that begins here would end where the frame does, but for padding.
