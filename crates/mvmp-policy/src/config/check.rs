@@ -14,6 +14,7 @@ pub(super) fn check(config: &Config) -> Vec<Warning> {
     let mut warnings = Warnings(Vec::new());
     platform(config, &mut warnings);
     captures(config, &mut warnings);
+    files(config, &mut warnings);
     unused(config, &mut warnings);
     cells(config, &mut warnings);
     readers(config, &mut warnings);
@@ -97,6 +98,32 @@ fn captures(config: &Config, warnings: &mut Warnings) {
             let others = names(others.iter().map(|port| &port.name));
             let message =
                 format!("is lossless only if all ports are lossless captures; {others} {verb} not");
+            warnings.add("ports", &port.name, message);
+        }
+    }
+}
+
+/// Files that one port writes and another reads or writes, as far as their names say it: no platform starts so.
+fn files(config: &Config, warnings: &mut Warnings) {
+    for (at, port) in config.ports.iter().enumerate() {
+        let Some(out) = port.capture().and_then(|capture| capture.out.as_ref()) else {
+            continue;
+        };
+        let reads = |other: &&PortSpec| {
+            let capture = other.capture();
+            capture.is_some_and(|capture| capture.pcap.as_ref() == Some(out))
+        };
+        let writes = |other: &&PortSpec| {
+            let capture = other.capture();
+            capture.is_some_and(|capture| capture.out.as_ref() == Some(out))
+        };
+        let device = out.starts_with("/dev");
+        if let Some(other) = config.ports.iter().find(reads) {
+            let message = format!("writes {}, which `{}` reads", out.display(), other.name);
+            warnings.add("ports", &port.name, message);
+        }
+        if let Some(other) = config.ports[..at].iter().find(writes).filter(|_| !device) {
+            let message = format!("writes {}, as `{}` does", out.display(), other.name);
             warnings.add("ports", &port.name, message);
         }
     }

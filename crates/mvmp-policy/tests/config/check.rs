@@ -315,6 +315,26 @@ fn check_warns_of_what_is_perhaps_not_meant() {
 }
 
 #[test]
+fn files_that_get_in_each_others_way_are_told() {
+    let told = |ports: &str| -> Vec<String> {
+        let warnings = warnings(&format!("[ports]\n{ports}")).into_iter();
+        warnings
+            .filter(|warning| warning.contains("writes"))
+            .collect()
+    };
+    assert_eq!(
+        told("a = { out = \"x.pcap\" }\nb = { out = \"x.pcap\" }\nc = { out = \"y.pcap\" }"),
+        ["ports.b: writes x.pcap, as `a` does"]
+    );
+    assert_eq!(
+        told("a = { pcap = \"x.pcap\" }\nb = { out = \"x.pcap\" }"),
+        ["ports.b: writes x.pcap, which `a` reads"]
+    );
+    let null = "a = { out = \"/dev/null\" }\nb = { out = \"/dev/null\" }";
+    assert_eq!(told(null), [""; 0]);
+}
+
+#[test]
 fn check_names_who_shares_a_platform_without_ports() {
     let text = "devices.v.mode = \"rootless\"\nnfs = { a = { devices = [\"v\"] }, b = { devices = [\"v\"] } }";
     assert_eq!(

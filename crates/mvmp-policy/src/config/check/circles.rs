@@ -100,7 +100,13 @@ fn round(config: &Config, circle: &[usize]) -> String {
         [_] => "it receives by one handle what it sends by another".to_string(),
         _ => format!("{} receive what the others send", names(others)),
     };
+    let still = match config.is_lossless() {
+        true => {
+            "; without loss it can stand still: what is to be sent waits for room at its own receivers, and what they release waits behind it"
+        }
+        false => "",
+    };
     format!(
-        "{who} (direction \"out\" or \"inout\") and may send it again: a packet can leave up to 256 times (hop_limit)"
+        "{who} (direction \"out\" or \"inout\") and may send it again: a packet can leave up to 256 times (hop_limit){still}"
     )
 }
