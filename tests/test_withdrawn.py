@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,10 +13,11 @@ import pytest
 
 pytest.importorskip("numpy")
 pytest.importorskip("mvmp._mvmp", reason="the extension module is not built")
+pytest.importorskip("scapy")
 
 import mvmp
 from mvmp import _mvmp
-from stages import role
+from stages import capture, frames, lossless, role
 
 if not hasattr(mvmp, "Platform"):
     pytest.skip("the extension module is built without the platform", allow_module_level=True)
@@ -93,3 +96,49 @@ def test_the_end_of_a_platform_with_much_memory_is_its_end(tmp_path: Path) -> No
             assert ended == [[]], "bursts end in order"
     finally:
         platform.stop()
+
+
+CLOSES_IN_ORDER = """
+import sys, mvmp
+nf = mvmp.Nf("x", socket=sys.argv[1])
+source, virt = nf.open("d"), nf.open("v", rx=False, tx=True)
+for burst in source.bursts(32):
+    virt.tx_burst(burst, timeout=None)
+print("closing", flush=True)
+nf.close()
+print("closed", flush=True)
+"""
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_who_closes_in_order_waits_for_what_it_sent_and_dead_its_packets_are_counted_so(
+    tmp_path: Path, killed: bool
+) -> None:
+    config = {
+        "ports": {"o": lossless(pcap=capture(tmp_path, "in", frames(500)))},
+        "devices": {"d": {"mode": "direct", "ports": ["o"]}, "v": {"mode": "rootless"}},
+        "nfs": {"x": role("d:rx", "v:tx"), "y": role("v:rx")},
+    }
+    socket = str(tmp_path / "mvmp.sock")
+    with mvmp.Platform(config, socket=socket) as platform, mvmp.Nf("y", socket=str(tmp_path)) as y:
+        slow = y.open("v", ring=64)
+        command = [sys.executable, "-c", CLOSES_IN_ORDER, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as nf:
+            assert nf.stdout and nf.stdout.readline() == "closing\n"
+            time.sleep(1.0)
+            got = 0
+            if killed:
+                nf.kill()
+            else:
+                while got < 500:
+                    got += len(slow.rx_burst(32, timeout=5.0))
+                assert nf.stdout.readline() == "closed\n"
+        deadline = time.monotonic() + MUCH
+        while "x/0" in platform.stats()["nfs"]:
+            assert time.monotonic() < deadline, "it is not swept"
+            time.sleep(0.01)
+        books = [books for books in platform.stats()["closed_handles"] if books["device"] == "d"]
+        assert [books["delivered"] for books in books] == [500]
+        out = books[0]["out"]
+        assert out["released"] == 0 and out["forwarded"] + out["nf_died"] == 500
+        assert (out["nf_died"] > 0) == killed and out["forwarded"] >= (64 if killed else 500)

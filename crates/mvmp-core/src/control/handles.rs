@@ -108,10 +108,9 @@ impl Control {
         if let HandlePhase::Closing { asked: before, .. } = &mut handle.phase {
             *before |= asked;
             if died && !std::mem::replace(&mut handle.died, true) {
-                // What it had left to be sent waits for nobody any more.
                 let slot = handle.slot;
                 for lane in &handle.lanes {
-                    self.workers[lane.worker].tell(Command::Close { slot, died });
+                    self.workers[lane.worker].tell(Command::Died { slot });
                 }
             }
             return;

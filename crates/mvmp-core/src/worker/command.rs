@@ -19,6 +19,8 @@ pub enum Command {
     Attach(Box<Lane>),
     /// Close a handle: drain, sweep, report. `died`: what it held counts so.
     Close { slot: u8, died: bool },
+    /// The NF of a handle that is being closed is gone: it is swept without waiting, if it still is.
+    Died { slot: u8 },
     /// Forget an NF whose handles are closed.
     RemoveNf { nf: u32 },
     /// Serve a port, which receives into the pool with this number.
@@ -95,6 +97,7 @@ impl Worker {
             }
             Command::Attach(lane) => self.attach(lane),
             Command::Close { slot, died } => self.begin_close(slot, died),
+            Command::Died { slot } => self.hasten_close(slot),
             Command::RemoveNf { nf } => {
                 if let Some(at) = self.nfs.iter().position(|lane| lane.nf == nf) {
                     let gone = self.nfs.swap_remove(at);

@@ -31,11 +31,6 @@ pub struct Sweep {
 impl Worker {
     /// Takes a handle out of service and begins to sweep it.
     pub(super) fn begin_close(&mut self, slot: u8, died: bool) {
-        if let Some(sweep) = self.sweeps.iter_mut().find(|sweep| sweep.slot == slot) {
-            // Its NF was closing in order, and is gone now.
-            sweep.died |= died;
-            return;
-        }
         let Some(lane) = self.lanes[slot as usize].as_deref_mut() else {
             return self.say(Event::Closed {
                 slot,
@@ -70,6 +65,12 @@ impl Worker {
             swept: 0,
             ticks: 0,
         });
+    }
+
+    /// The NF was closing in order, and is gone now: what it had left to be sent waits for nobody any more.
+    pub(super) fn hasten_close(&mut self, slot: u8) {
+        let sweep = self.sweeps.iter_mut().find(|sweep| sweep.slot == slot);
+        sweep.into_iter().for_each(|sweep| sweep.died = true);
     }
 
     /// Does a slice of each sweep; returns how many have got on: those that wait for a ring to be drained are no work.
