@@ -159,7 +159,11 @@ class Nf:
         """
 
     def close(self) -> None:
-        """Closes all handles and the connection, in order. Viewed packets stay until their last view dies."""
+        """Closes all handles and the connection, in order. Viewed packets stay until their last view dies.
+
+        Waits until what was sent has gone on; without loss that takes as long as the slowest receiver does.
+        Ctrl-C ends the wait and gives the connection up: what was not sent yet is lost.
+        """
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -294,7 +298,10 @@ class NfHandle:
         """The device's own IP addresses (none, for now)."""
 
     def close(self) -> None:
-        """Closes it. Viewed packets stay until their last view dies; the rest goes back to the platform."""
+        """Closes it. Viewed packets stay until their last view dies; the rest goes back to the platform.
+
+        Waits until what was sent over it has gone on; Ctrl-C ends the wait, it is closed all the same.
+        """
 
     def __enter__(self) -> Self: ...
     def __exit__(
