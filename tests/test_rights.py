@@ -26,6 +26,7 @@ from mvmp import _mvmp
 from nf_processes import await_that, process
 from stages import capture, frames, role
 
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 OLD, NEW = 1000, 2000
 # Speaks the protocol by hand, and becomes another user, who may be unable to read this package.
 INTRUDER = """
@@ -168,7 +169,7 @@ def says_hello(path: Path, uid: int) -> str:
         return str(heard(child)["hello"])
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@needs_root
 @pytest.mark.parametrize("uid", [NEW, None])
 def test_a_uid_that_is_taken_away_is_out_at_once(reachable: Path, uid: int | None) -> None:
     config = {"devices": {"v": {"mode": "rootless"}}, "nfs": {"x": role("v", uid=OLD, instances=8)}}
@@ -200,7 +201,7 @@ def test_a_uid_that_is_taken_away_is_out_at_once(reachable: Path, uid: int | Non
             nf.open("v")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@needs_root
 def test_a_folder_stays_whose_it_was_where_something_else_cannot_be_done(reachable: Path) -> None:
     config: dict[str, Any] = {
         "ports": {"a": "net_null0"},
@@ -252,7 +253,7 @@ def obstacle(folder: Path, what: str) -> Iterator[None]:
         yield
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@needs_root
 @pytest.mark.parametrize("what", ["a crowd", "a listener", "a folder", "a link", "another role's"])
 def test_nothing_that_a_user_leaves_keeps_the_next_one_out(reachable: Path, what: str) -> None:
     own = reachable / "nf" / "x"
@@ -273,7 +274,7 @@ def test_nothing_that_a_user_leaves_keeps_the_next_one_out(reachable: Path, what
             assert sorted(own.iterdir()) == [own / "mvmp.sock"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@needs_root
 @pytest.mark.parametrize("what", ["a crowd", "a folder"])
 def test_nothing_that_a_user_leaves_keeps_a_platform_from_starting(reachable: Path, what: str) -> None:
     own, socket = reachable / "nf" / "x", str(reachable / "mvmp.sock")

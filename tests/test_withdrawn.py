@@ -39,7 +39,9 @@ def with_rights(*devices: str) -> dict[str, Any]:
 def test_opening_and_closing_while_the_right_goes_and_comes(tmp_path: Path) -> None:
     socket = str(tmp_path / "mvmp.sock")
     done, outcomes = threading.Event(), []
-    with mvmp.Platform(with_rights("d", "v"), socket=socket), mvmp.Nf("x", socket=str(tmp_path)) as nf:
+    with mvmp.Platform(with_rights("d", "v"), socket=socket):
+        # Not closed where the test fails: that would wait for the answer that is missing.
+        nf = mvmp.Nf("x", socket=str(tmp_path))
         kept = nf.open("v")
 
         def open_and_close() -> None:
@@ -62,40 +64,27 @@ def test_opening_and_closing_while_the_right_goes_and_comes(tmp_path: Path) -> N
         assert not thread.is_alive(), "a question was not answered"
         assert len(set(outcomes)) > 1, "it was opened, and refused"
         assert not kept.closed and nf.open("d").device == "d", "the connection stands"
+        nf.close()
 
 
 def test_closing_what_is_being_taken_away(tmp_path: Path) -> None:
     socket = str(tmp_path / "mvmp.sock")
-    with mvmp.Platform(with_rights("d", "v"), socket=socket), mvmp.Nf("x", socket=str(tmp_path)) as nf:
+    with mvmp.Platform(with_rights("d", "v"), socket=socket):
+        nf = mvmp.Nf("x", socket=str(tmp_path))
         for n in range(ROUNDS // 2):
             handle = nf.open("d")
             request = {"type": "apply", "config": with_rights("v")}
             taking = threading.Thread(target=_mvmp.operator, args=(socket, request))
+            closing = threading.Thread(target=handle.close, daemon=True)
             taking.start()
             time.sleep(0.0002 * (n % 40))
-            begun = time.monotonic()
-            handle.close()
-            assert time.monotonic() - begun < MUCH, "a question was not answered"
+            closing.start()
+            closing.join(timeout=MUCH)
+            assert not closing.is_alive(), "a question was not answered"
             taking.join()
             _mvmp.operator(socket, {"type": "apply", "config": with_rights("d", "v")})
         assert not nf.open("v").closed
-
-
-def test_the_end_of_a_platform_with_much_memory_is_its_end(tmp_path: Path) -> None:
-    config = {**with_rights("d", "v"), "platform": {"buffers": 100_000}}
-    ended = []
-    platform = mvmp.Platform(config, socket=str(tmp_path / "mvmp.sock"))
-    try:
-        with mvmp.Nf("x", socket=str(tmp_path)) as nf:
-            bursts = nf.open("v").bursts(32)
-            thread = threading.Thread(target=lambda: ended.append(list(bursts)), daemon=True)
-            thread.start()
-            time.sleep(0.1)
-            platform.stop()
-            thread.join(timeout=MUCH)
-            assert ended == [[]], "bursts end in order"
-    finally:
-        platform.stop()
+        nf.close()
 
 
 CLOSES_IN_ORDER = """

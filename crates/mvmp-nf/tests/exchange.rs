@@ -335,6 +335,20 @@ fn a_lost_platform_is_told_from_a_detached_handle_and_from_an_orderly_end() {
 }
 
 #[test]
+fn a_platform_that_says_bye_and_gives_everything_back_before_it_hangs_up_ends_in_order() {
+    let platform = Platform::new(64);
+    let (nf, mut peer) = connected(&platform);
+    let handle = opened(&nf, &mut peer, "span0");
+    peer.say(&FromPlatform::Bye);
+    peer.take_away(0);
+    assert_eq!(
+        handle.wait(None, &never),
+        Err(NfError::PlatformLost { in_order: true })
+    );
+    drop(peer);
+}
+
+#[test]
 fn a_reconnect_revives_the_same_handles_and_leaves_earlier_bursts_closed() {
     let platform = Platform::new(64);
     let (nf, mut peer) = connected(&platform);

@@ -196,7 +196,7 @@ impl Control {
     pub(super) fn retire_pools(&mut self) {
         for at in 0..self.pools.len() {
             let pool = &self.pools[at];
-            // A worker keeps its first one: frames that NFs build go there.
+            // A worker keeps its first one: frames that NFs build go there if no better place is known.
             let is_first = !self.pools[..at].iter().any(|it| it.worker == pool.worker);
             let is_kept = pool.retiring || pool.for_nfs || is_first;
             let home = u64::from(pool.pool.available()) + pool.counters.kept.get();

@@ -200,7 +200,7 @@ impl Worker {
     }
 
     /// Takes a pool out of service, unless something may still come back to it. The first one stays:
-    /// frames that NFs build go there.
+    /// frames that NFs build go there if no better place is known.
     fn retire_pool(&mut self, id: u8) -> Option<Buffers> {
         let place = self.place_of_pool(id).filter(|&place| place != 0)?;
         let is_fed = self.ports.iter().any(|port| port.pool == place);

@@ -15,7 +15,7 @@ use mvmp_wire::message::{
     WorkerGeometry,
 };
 use mvmp_wire::region::{
-    DownRegion, RecordRegion, STATE_ENDED, STATUS_BYTES, StatusRegion, UpRegion,
+    DownRegion, RecordRegion, STATE_CLOSED, STATE_ENDED, STATUS_BYTES, StatusRegion, UpRegion,
 };
 use mvmp_wire::ring::{Consumer, Producer};
 use mvmp_wire::{Descriptor, GRANULE_BYTES, Mapping, PROTOCOL_VERSION, Record, channel};
@@ -350,12 +350,20 @@ impl Peer {
         self.up.sleeping(handle).load(Ordering::SeqCst) != 0
     }
 
+    /// Nothing more will come.
     pub fn end(&self, handle: usize) {
-        self.lanes[handle]
-            .down
-            .state()
-            .store(STATE_ENDED, Ordering::Release);
-        rustix::io::write(&self.lanes[handle].wake, &[1]).unwrap();
+        self.mark(handle, STATE_ENDED);
+    }
+
+    /// The handle is taken away.
+    pub fn take_away(&self, handle: usize) {
+        self.mark(handle, STATE_CLOSED);
+    }
+
+    fn mark(&self, handle: usize, state: u32) {
+        let lane = &self.lanes[handle];
+        lane.down.state().store(state, Ordering::Release);
+        rustix::io::write(&lane.wake, &[1]).unwrap();
     }
 
     /// Up to `most` descriptors that came back by now.
