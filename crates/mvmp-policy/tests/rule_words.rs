@@ -48,6 +48,14 @@ fn headers_of_the_stack_are_asked_with_and_without_their_ids() {
         "16777216 is not a VXLAN network id: it goes from 0 to 16777215",
         None,
     );
+    for large in ["4294967296", "0x1ffffffff"] {
+        refuses(
+            &format!("gre key {large}"),
+            9,
+            &format!("{large} is not a GRE key: it goes from 0 to 4294967295"),
+            None,
+        );
+    }
     refuses(
         "mpls tcp",
         6,

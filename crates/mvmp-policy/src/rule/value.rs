@@ -210,20 +210,23 @@ fn mask_length(word: &str) -> Result<u8, Fault> {
 
 /// Only digits, and not too many of them.
 fn digits(word: &str) -> Option<u32> {
-    if word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    word.parse().ok()
+    is_decimal(word).then(|| word.parse().ok()).flatten()
+}
+
+fn is_decimal(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn hexadecimal(word: &str) -> Option<u32> {
+    u32::from_str_radix(hex_digits(word)?, 16).ok()
+}
+
+/// Those behind `0x`, if there is nothing else.
+fn hex_digits(word: &str) -> Option<&str> {
     let hex = word
         .strip_prefix("0x")
         .or_else(|| word.strip_prefix("0X"))?;
-    if !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    u32::from_str_radix(hex, 16).ok()
+    (!hex.is_empty() && hex.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(hex)
 }
 
 /// A number in decimal or `0x…`, or a name of the table. A backslash before it, as tcpdump's
@@ -232,14 +235,16 @@ pub(super) fn number(word: &str, table: Table) -> Result<u32, Fault> {
     let word = word.strip_prefix('\\').unwrap_or(word);
     let noun = table.noun;
     let article = table.article();
-    if let Some(number) = digits(word).or_else(|| hexadecimal(word)) {
-        if number <= table.max {
-            return Ok(number);
+    match digits(word).or_else(|| hexadecimal(word)) {
+        Some(number) if number <= table.max => return Ok(number),
+        None if !is_decimal(word) && hex_digits(word).is_none() => {}
+        too_large => {
+            let number = too_large.map_or_else(|| shortened(word), |number| number.to_string());
+            return Err(Fault::new(format!(
+                "{number} is not {article} {noun}: it goes from 0 to {}",
+                table.max
+            )));
         }
-        return Err(Fault::new(format!(
-            "{number} is not {article} {noun}: it goes from 0 to {}",
-            table.max
-        )));
     }
     if let Some(number) = table.number(word) {
         return Ok(u32::from(number));
